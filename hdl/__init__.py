@@ -1,0 +1,1 @@
+"""The accelerator, in Amaranth: parameters, one component per stage, the top level."""

@@ -1,0 +1,1 @@
+"""Mapping tables: the functions to tabulate, table construction and lookup."""

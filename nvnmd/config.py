@@ -1,0 +1,115 @@
+"""The settings of a run, as frozen dataclasses made once from validated input."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, kw_only=True)
+class DescriptorConfig:
+    """The NVNMD variant of the se_e2_a descriptor.
+
+    Attributes
+    ----------
+    sel : tuple of int
+        Neighbour slots per neighbour type (version 0).
+    rcut, rcut_smth : float
+        Cut-off radius and start of the smoothing, in Å.
+    neuron : tuple of int
+        Widths of the embedding net; the last is M1.
+    axis_neuron : int
+        M2, the number of wrapped columns per row of the descriptor.
+    seed : int or None
+        Seed of the initial weights.
+    """
+
+    sel: tuple[int, ...]
+    rcut: float
+    rcut_smth: float
+    neuron: tuple[int, ...] = (8, 16, 32)
+    axis_neuron: int = 4
+    seed: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FittingConfig:
+    """The fitting net: hidden widths (tanh4, skips where widths are equal) and seed."""
+
+    neuron: tuple[int, ...] = (128, 128, 128)
+    seed: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearningRateConfig:
+    """Exponential decay from `start_lr` to `stop_lr`, in steps of `decay_steps`."""
+
+    start_lr: float = 1e-3
+    stop_lr: float = 1e-8
+    decay_steps: int = 5000
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossConfig:
+    """Prefactors of the energy, force and virial terms at the start and in the limit."""
+
+    start_pref_e: float = 0.02
+    limit_pref_e: float = 1.0
+    start_pref_f: float = 1000.0
+    limit_pref_f: float = 1.0
+    start_pref_v: float = 0.0
+    limit_pref_v: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """What to train on, for how long, and what to write when.
+
+    `batch_size` holds one number of frames per system.
+    """
+
+    systems: tuple[str, ...]
+    batch_size: tuple[int, ...]
+    numb_steps: int
+    seed: int | None = None
+    disp_file: str = "lcurve.out"
+    disp_freq: int = 1000
+    save_freq: int = 1000
+    save_ckpt: str = "model.ckpt"
+    max_ckpt_keep: int = 5
+    disp_training: bool = True
+    time_training: bool = True
+    validation_systems: tuple[str, ...] = ()
+    validation_batch_size: tuple[int, ...] = ()
+    validation_numb_btch: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """One validated NVNMD input document.
+
+    Attributes
+    ----------
+    version : int
+        NVNMD version: 0 (one net per type, up to 4 types) or 1 (type embedding, up to 32).
+    max_nnei : int
+        Neighbour capacity of the hardware, 128 or 256.
+    type_map : tuple of str
+        Element names in the order of the type indices.
+    normalized : dict
+        The whole document with defaults filled in, as it is written back.
+    """
+
+    version: int
+    max_nnei: int
+    type_map: tuple[str, ...]
+    descriptor: DescriptorConfig
+    fitting: FittingConfig
+    learning_rate: LearningRateConfig
+    loss: LossConfig
+    training: TrainingConfig
+    normalized: dict = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def ntypes(self) -> int:
+        """Number of atom types."""
+        return len(self.type_map)

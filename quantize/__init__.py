@@ -1,0 +1,1 @@
+"""Number formats, primitive operations, the frozen model and the integer reference."""

@@ -1,0 +1,1 @@
+"""Simulation of the accelerator: runner, stream drivers, testbenches, comparison."""
