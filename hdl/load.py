@@ -1,0 +1,63 @@
+"""The bus that carries a model into the memories that hold it.
+
+The loader turns the load stream into writes on this bus; each memory owner listens for its own
+sections. A beat is four 32-bit lanes: one table output's coefficients a, b, c, d as flt words, or
+four consecutive fitting weights, or four other words.
+"""
+
+from __future__ import annotations
+
+import enum
+
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In
+
+LANES = 4
+LANE_BITS = 32
+
+
+class Section(enum.IntEnum):
+    """What a run of load beats holds. Indices count beats in the section's natural order.
+
+    The natural order never depends on a fold, so that one image serves every fold:
+
+    - tables: ``((type*rows + row)*n_out + out)``, lanes a, b, c, d as flt words;
+    - EMPTY: ``((centre*ntypes + neighbour)*m1 + channel)//4``, fix words;
+    - FIT_FORWARD, FIT_BACKWARD: ``(((type*hidden + layer)*width + row)*width + col)//4``, signed
+      weight mantissas; FIT_BACKWARD holds the transposed matrices (row = output j of the layer);
+    - FIT_LAST_FORWARD, FIT_LAST_BACKWARD: ``(type*width + i)//4``;
+    - FIT_COLUMN: ``(((direction*ntypes + type)*hidden + layer)*width + col)//4``, exponents;
+    - FIT_BIAS: ``((type*hidden + layer)*width + col)//4``, fix words;
+    - FIT_LAST: one beat per type: forward exponent, backward exponent, bias, 0;
+    - PARAMS: see `nvnmd.hdl.top`.
+
+    `type` runs over the accelerator's ntypes, not the model's: absent types hold zeros.
+    """
+
+    PARAMS = 0
+    EMPTY = 1
+    U_VALUE = 2
+    U_GRAD = 3
+    G_VALUE = 4
+    G_GRAD = 5
+    FIT_FORWARD = 6
+    FIT_BACKWARD = 7
+    FIT_LAST_FORWARD = 8
+    FIT_LAST_BACKWARD = 9
+    FIT_COLUMN = 10
+    FIT_BIAS = 11
+    FIT_LAST = 12
+
+
+class LoadBus(wiring.Signature):
+    """One beat of the model being loaded, seen by every memory owner (direction: in)."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            {
+                "valid": In(1),
+                "section": In(8),
+                "index": In(24),
+                "data": In(LANES * LANE_BITS),
+            }
+        )
