@@ -1,0 +1,124 @@
+"""The quantized fitting net: weight quantization, forward and backward pass.
+
+Weights share one exponent per column (forward) or per row (backward, that is per column of the
+transpose); the last layer shares one exponent in both. A quantized weight is a whole number of
+units of ``2**(e - 19)``, found by floor, so that it is a 21-bit signed word.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from nvnmd.quantize.namespace import NUMPY, Array, Namespace
+from nvnmd.quantize.ops import (
+    FIX_FRAC,
+    GRAD_FRAC,
+    WEIGHT_FRAC,
+    floor_bits,
+    largest_exponent,
+    pow2,
+    round_bits,
+    tanh4,
+    tanh4_grad,
+)
+
+
+def quantize_weight(
+    w: Array, *, whole: bool = False, xp: Namespace = NUMPY
+) -> tuple[Array, Array]:
+    """Mantissas and exponents of a weight matrix.
+
+    Parameters
+    ----------
+    w : array, shape (..., nin, nout)
+        Weights; first rounded at 23 fraction bits.
+    whole : bool
+        One exponent for the whole matrix instead of one per column.
+
+    Returns
+    -------
+    mantissa : array, shape (..., nin, nout)
+        Whole numbers of 21 bits: ``floor(w * 2**(19 - e))``.
+    e : int64 array, shape (..., 1, nout) or (..., 1, 1)
+        Exponents; may be negative.
+    """
+    w = round_bits(w, FIX_FRAC, xp)
+    e = largest_exponent(w, (-2, -1) if whole else -2, xp=xp)
+    return xp.floor(w * pow2(WEIGHT_FRAC - e, xp)), e
+
+
+def matmul_fitnet(x: Array, w: Array, *, whole: bool = False, xp: Namespace = NUMPY) -> Array:
+    """``floor_23(round_23(x) @ w_q)``, exact while the sum of ``abs(x*w/2^e)`` is below 2048."""
+    mantissa, e = quantize_weight(w, whole=whole, xp=xp)
+    total = xp.matmul(round_bits(x, FIX_FRAC, xp), mantissa)
+    return floor_bits(total * pow2(e - WEIGHT_FRAC, xp), FIX_FRAC, xp)
+
+
+@dataclass(frozen=True)
+class FittingTrace:
+    """What one fitting net computed for `n` atoms, all on the grid of 23 fraction bits.
+
+    Attributes
+    ----------
+    z : list of (n, width) arrays
+        Hidden layers before the activation.
+    out : (n,) array
+        Last layer's output with its rounded bias.
+    grad : (n, nin) array
+        Derivative of the output by the input.
+    activations, gradients : list of arrays
+        Inputs of each layer, and the gradient after each hidden layer's activation.
+    """
+
+    z: list
+    out: Array
+    grad: Array
+    activations: list
+    gradients: list
+
+
+def fitting_net(
+    d: Array, weights: list, biases: list, xp: Namespace = NUMPY
+) -> FittingTrace:
+    """Value and gradient of one fitting net.
+
+    Parameters
+    ----------
+    d : array, shape (n, nin)
+        Descriptor.
+    weights, biases : lists of arrays (nin, nout) and (nout,)
+        Hidden layers, then the last layer; hidden layers of equal width add their input.
+    """
+    x = d
+    hidden = len(weights) - 1
+    z_list, activations, gradients = [], [], []
+    for layer in range(hidden):
+        x = round_bits(x, FIX_FRAC, xp)
+        activations.append(x)
+        z = matmul_fitnet(x, weights[layer], xp=xp) + round_bits(biases[layer], FIX_FRAC, xp)
+        z_list.append(z)
+        y = tanh4(z, xp)
+        x = x + y if _skips(weights, layer) else y
+    x = round_bits(x, FIX_FRAC, xp)
+    activations.append(x)
+    out = matmul_fitnet(x, weights[-1], whole=True, xp=xp) + round_bits(biases[-1], FIX_FRAC, xp)
+
+    g = matmul_fitnet(out * 0.0 + 1.0, _transpose(weights[-1], xp), whole=True, xp=xp)
+    for layer in reversed(range(hidden)):
+        g = round_bits(g, FIX_FRAC, xp)
+        through = tanh4_grad(z_list[layer], g, xp)
+        through = round_bits(round_bits(through, FIX_FRAC, xp), GRAD_FRAC, xp)
+        gradients.insert(0, through)
+        back = matmul_fitnet(through, _transpose(weights[layer], xp), xp=xp)
+        back = round_bits(back, FIX_FRAC, xp)
+        g = back + g if _skips(weights, layer) else back
+    return FittingTrace(z_list, out[..., 0], g, activations, gradients)
+
+
+def _skips(weights: list, layer: int) -> bool:
+    """The second and later hidden layers add their input where the widths are equal."""
+    return layer > 0 and weights[layer].shape[-2] == weights[layer].shape[-1]
+
+
+def _transpose(w: Array, xp: Namespace) -> Array:
+    return xp.transpose(w)

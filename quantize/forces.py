@@ -1,0 +1,77 @@
+"""From dE/d[u,x,y,z] per neighbour to forces and virial, in DeePMD-kit's order of summation.
+
+The order decides the last bits of a binary64 sum, so it is part of the contract: centres in
+ascending order; for each, its own force first, slot by slot and component by component, then its
+neighbours'. A subtotal per centre would give other bits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nvnmd.quantize.ops import trunc_flt
+
+
+@dataclass(frozen=True)
+class Forces:
+    """Forces (n, 3) in eV/Å, virial (3, 3) and atomic virial (n, 3, 3) in eV."""
+
+    force: NDArray[np.float64]
+    virial: NDArray[np.float64]
+    atom_virial: NDArray[np.float64]
+
+
+def assemble_forces(
+    deriv: NDArray[np.float64], rij: NDArray[np.float64], index: NDArray[np.integer]
+) -> Forces:
+    """Scatter pair derivatives to forces and virial.
+
+    Parameters
+    ----------
+    deriv : (n, m, 4)
+        dE/d[u,x,y,z] of each slot, flt values.
+    rij : (n, m, 3)
+        Untruncated displacements to the neighbours, in Å.
+    index : (n, m)
+        The neighbours' atom indices, -1 in empty slots.
+
+    Returns
+    -------
+    Forces
+        In the atom order of `index`. The virial is the sum of pair force times untruncated
+        displacement; the atomic virial goes to the neighbour.
+    """
+    n, m = index.shape
+    r = trunc_flt(rij)
+    # term[i, slot, component, axis]: dE/du * (-2 r), then dE/dx * (-1) on its own axis
+    term = np.zeros((n, m, 4, 3))
+    term[:, :, 0, :] = deriv[:, :, 0, None] * (-2.0 * r)
+    for axis in range(3):
+        term[:, :, 1 + axis, axis] = deriv[:, :, 1 + axis] * -1.0
+    real = index >= 0
+    term[~real] = 0.0
+
+    centre = np.broadcast_to(np.arange(n)[:, None, None], (n, m, 4)).reshape(n, -1)
+    neighbour = np.repeat(np.where(real, index, 0), 4, axis=1)
+    target = np.concatenate([centre, neighbour], axis=1).ravel()
+    flat = term.reshape(n, 4 * m, 3)
+    force = np.empty((n, 3))
+    for axis in range(3):
+        values = np.concatenate([-flat[:, :, axis], flat[:, :, axis]], axis=1).ravel()
+        # bincount adds in the order of its input
+        force[:, axis] = np.bincount(target, weights=values, minlength=n)
+
+    atom_virial = np.empty((n, 3, 3))
+    virial = np.empty((3, 3))
+    where = neighbour.ravel()
+    zeros = np.zeros(where.shape, dtype=np.intp)
+    far = np.repeat(rij, 4, axis=1).reshape(-1, 3)
+    for a in range(3):
+        for b in range(3):
+            values = flat[:, :, a].ravel() * far[:, b]
+            atom_virial[:, a, b] = np.bincount(where, weights=values, minlength=n)
+            virial[a, b] = np.bincount(zeros, weights=values, minlength=1)[0]
+    return Forces(force, virial, atom_virial)
