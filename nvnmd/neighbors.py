@@ -1,0 +1,315 @@
+"""Neighbour lists whose order and bits are those of DeePMD-kit.
+
+Candidates come from vesin's cell list, which treats skewed cells, cells smaller than the cut-off
+and open boundaries alike. The order of the neighbours, the choice made when there are too many,
+and every bit of the displacements are then fixed here: the quantized network sums forces in
+binary64 in slot order, and a displacement off by 4e-15 Å changes truncated words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import vesin
+from numpy.typing import ArrayLike, NDArray
+
+from nvnmd.errors import InputError, NeighborOverflowError
+
+Overflow = Literal["error", "truncate"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Neighborhood:
+    """Neighbours of every atom of one frame, in fixed slots ordered by neighbour type.
+
+    Atoms are sorted by type, stably; `n` atoms, `m = sum(sel)` slots.
+
+    Attributes
+    ----------
+    order : (n,) int64
+        Input index of each sorted atom: ``sorted = input[order]``.
+    center_types : (n,) int64
+        Types of the sorted atoms, ascending.
+    index : (n, m) int32
+        Neighbour in each slot as an index into the sorted atoms; -1 where the slot is empty.
+    rij : (n, m, 3) float64
+        Displacement from centre to neighbour in Å, untruncated; 0 in empty slots.
+    counts : (n, ntypes) int64
+        Neighbours of each type held in the slots.
+    slot_types : (m,) int64
+        Neighbour type that each slot is for.
+    dropped : int
+        Neighbours left out by ``overflow="truncate"``; 0 otherwise.
+    """
+
+    order: NDArray[np.int64]
+    center_types: NDArray[np.int64]
+    index: NDArray[np.int32]
+    rij: NDArray[np.float64]
+    counts: NDArray[np.int64]
+    slot_types: NDArray[np.int64]
+    dropped: int = 0
+
+    @property
+    def mask(self) -> NDArray[np.bool_]:
+        """Whether each slot is filled, (n, m)."""
+        return self.index >= 0
+
+
+def build_neighborhood(
+    coord: ArrayLike,
+    box: ArrayLike | None,
+    types: ArrayLike,
+    sel: Sequence[int],
+    rcut: float,
+    *,
+    overflow: Overflow = "error",
+    type_names: Sequence[str] | None = None,
+) -> Neighborhood:
+    """List the neighbours of every atom.
+
+    Parameters
+    ----------
+    coord : (n, 3) array_like of float
+        Positions in Å.
+    box : (3, 3) array_like of float or None
+        Cell vectors in rows, in Å; None for an open (non-periodic) system, whose positions
+        are then used as they are.
+    types : (n,) array_like of int
+        Type of each atom, 0 to ``len(sel) - 1``.
+    sel : sequence of int
+        Slots per neighbour type.
+    rcut : float
+        Cut-off radius in Å.
+    overflow : {"error", "truncate"}
+        What happens if an atom has more neighbours of a type than slots: an error, or the
+        farthest are dropped as DeePMD-kit does.
+    type_names : sequence of str, optional
+        Element names, only for messages.
+
+    Returns
+    -------
+    Neighborhood
+
+    Raises
+    ------
+    InputError
+        No atoms, a wrong shape, a coordinate that is not finite, an unusable cell.
+    NeighborOverflowError
+        Too many neighbours of one type, with ``overflow="error"``.
+
+    Notes
+    -----
+    A pair counts if its squared distance is below ``rcut**2`` in binary64 and, from positions
+    rounded to binary32, at most ``rcut**2`` in binary32. Within a type neighbours are sorted by
+    that binary32 square, ties by the place in DeePMD-kit's extended atom list: the atoms of the
+    cell first, then their images, cell by cell in lexicographic order of the grid.
+    """
+    x, h, types = _checked(coord, box, types, len(sel))
+    if overflow not in ("error", "truncate"):
+        raise ValueError(f"overflow must be 'error' or 'truncate', not {overflow!r}")
+    order = np.argsort(types, kind="stable")
+    x, types = x[order], types[order]
+    if h is not None:
+        x = wrap(x, h)
+    first, second, shift = _candidates(x, h, rcut)
+    image = x[second] if h is None else x[second] + _lattice(shift, h)
+    rij = image - x[first]
+    square = rij[:, 0] ** 2 + rij[:, 1] ** 2 + rij[:, 2] ** 2
+    if (square == 0.0).any():
+        pair = int(np.argmin(square))
+        raise InputError(
+            f"coordinates: atoms {order[first[pair]]} and {order[second[pair]]} are at one place"
+        )
+    # The sort key is binary32 arithmetic on binary32 positions, as the graph does it.
+    near = image.astype(np.float32) - x[first].astype(np.float32)
+    near_square = near[:, 0] * near[:, 0] + near[:, 1] * near[:, 1] + near[:, 2] * near[:, 2]
+    rcut32 = np.float32(rcut)
+    keep = (square < rcut * rcut) & (near_square <= rcut32 * rcut32)
+    first, second, shift = first[keep], second[keep], shift[keep]
+    rij, near_square = rij[keep], near_square[keep]
+
+    keys = [second, *_image_rank(x, h, rcut, second, shift), near_square, types[second], first]
+    rank = np.lexsort(keys)
+    return _fill(
+        order, types, first[rank], second[rank], rij[rank], tuple(sel), rcut, overflow, type_names
+    )
+
+
+def wrap(x: NDArray[np.float64], box: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Move positions (n, 3) into the cell, with the operations and order of DeePMD-kit.
+
+    Parameters
+    ----------
+    x : (n, 3) float64
+        Positions in Å.
+    box : (3, 3) float64
+        Cell vectors in rows.
+
+    Returns
+    -------
+    (n, 3) float64
+    """
+    f = np.fmod(_fractional(x, box), 1.0)
+    f = np.where(f < 0.0, f + 1.0, f)
+    return _lattice(f, box)
+
+
+def _checked(
+    coord: ArrayLike, box: ArrayLike | None, types: ArrayLike, ntypes: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64] | None, NDArray[np.int64]]:
+    """Return coordinates, cell and types as arrays, or raise InputError."""
+    x = np.asarray(coord, dtype=np.float64)
+    t = np.asarray(types)
+    if x.ndim != 2 or x.shape[1] != 3:
+        raise InputError(f"coordinates: expected an array (n, 3), found {x.shape}")
+    if len(x) == 0:
+        raise InputError("coordinates: the system has no atoms")
+    if t.shape != (len(x),):
+        raise InputError(f"types: expected {len(x)} of them, one per atom, found {t.shape}")
+    bad = ~np.isfinite(x).all(axis=1)
+    if bad.any():
+        raise InputError(f"coordinates: atom {int(np.argmax(bad))} has a value that is not finite")
+    if t.min() < 0 or t.max() >= ntypes:
+        atom = int(np.argmax((t < 0) | (t >= ntypes)))
+        raise InputError(f"types: atom {atom} has type {t[atom]}, expected 0 to {ntypes - 1}")
+    if box is None:
+        return x, None, t.astype(np.int64)
+    h = np.asarray(box, dtype=np.float64)
+    if h.shape == (9,):
+        h = h.reshape(3, 3)
+    problem = cell_problem(h)
+    if problem:
+        raise InputError(f"cell: {problem}")
+    return x, h, t.astype(np.int64)
+
+
+def cell_problem(h: NDArray[np.float64]) -> str:
+    """Say what is wrong with the cell vectors (3, 3), or return an empty string."""
+    if h.shape != (3, 3):
+        return f"expected 3 x 3 numbers, found {h.shape}"
+    if not np.isfinite(h).all():
+        return "a value is not finite"
+    volume = _volume(h)
+    lengths = np.linalg.norm(h, axis=1)
+    if abs(volume) <= 1e-9 * lengths.prod():
+        return "the vectors span no volume"
+    if volume < 0:
+        return "the vectors are left-handed; swap two of them"
+    return ""
+
+
+def _volume(h: NDArray[np.float64]) -> float:
+    """Return the signed volume, summed in DeePMD-kit's order."""
+    return float(
+        h[0, 0] * (h[1, 1] * h[2, 2] - h[2, 1] * h[1, 2])
+        - h[0, 1] * (h[1, 0] * h[2, 2] - h[2, 0] * h[1, 2])
+        + h[0, 2] * (h[1, 0] * h[2, 1] - h[2, 0] * h[1, 1])
+    )
+
+
+def _fractional(x: NDArray[np.float64], h: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return fractional coordinates: cofactors times 1/volume, sums from left to right."""
+    inverse_volume = 1.0 / _volume(h)
+    rec = np.empty((3, 3))
+    for i in range(3):
+        j, k = (i + 1) % 3, (i + 2) % 3
+        for a in range(3):
+            b, c = (a + 1) % 3, (a + 2) % 3
+            rec[i, a] = (h[j, b] * h[k, c] - h[k, b] * h[j, c]) * inverse_volume
+    return np.stack(
+        [x[:, 0] * rec[i, 0] + x[:, 1] * rec[i, 1] + x[:, 2] * rec[i, 2] for i in range(3)], axis=1
+    )
+
+
+def _lattice(f: NDArray, h: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return ``f0 b0 + f1 b1 + f2 b2``, summed from left to right."""
+    f = f.astype(np.float64)
+    return f[:, 0:1] * h[0] + f[:, 1:2] * h[1] + f[:, 2:3] * h[2]
+
+
+def _candidates(
+    x: NDArray[np.float64], h: NDArray[np.float64] | None, rcut: float
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Return pairs (first, second, cell shift of second) up to slightly beyond rcut."""
+    # The margin keeps vesin's own rounding from deciding; the exact test follows.
+    lister = vesin.NeighborList(cutoff=rcut * (1.0 + 1e-6) + 1e-6, full_list=True, n_threads=1)
+    cell = np.zeros((3, 3)) if h is None else h
+    i, j, s = lister.compute(points=x, box=cell, periodic=h is not None, quantities="ijS")
+    return i.astype(np.int64), j.astype(np.int64), s.astype(np.int64)
+
+
+def _image_rank(
+    x: NDArray[np.float64],
+    h: NDArray[np.float64] | None,
+    rcut: float,
+    second: NDArray[np.int64],
+    shift: NDArray[np.int64],
+) -> list[NDArray[np.int64]]:
+    """Return the keys (least significant first) of the place in the extended list.
+
+    The atoms of the cell itself come first in their own order; images follow by the index of
+    their grid cell, in which atoms keep their order.
+    """
+    if h is None:
+        return []
+    volume = _volume(h)
+    normals = [np.cross(h[1], h[2]), np.cross(h[2], h[0]), np.cross(h[0], h[1])]
+    face = np.array([volume / np.sqrt(v @ v) for v in normals])
+    cells = np.maximum((face / rcut).astype(np.int64), 1)
+    # Truncation toward zero, then one less where negative: an atom at -1e-17 is in cell -1,
+    # which the local grid then clamps to 0.
+    f = _fractional(x, h)
+    cell = (f / (1.0 / cells)).astype(np.int64) - (f < 0.0)
+    cell = np.clip(cell, 0, cells - 1)
+    extended = cell[second] + shift * cells
+    is_image = (shift != 0).any(axis=1)
+    extended[~is_image] = 0
+    return [extended[:, 2], extended[:, 1], extended[:, 0], is_image.astype(np.int64)]
+
+
+def _fill(
+    order: NDArray[np.int64],
+    types: NDArray[np.int64],
+    first: NDArray[np.int64],
+    second: NDArray[np.int64],
+    rij: NDArray[np.float64],
+    sel: tuple[int, ...],
+    rcut: float,
+    overflow: Overflow,
+    type_names: Sequence[str] | None,
+) -> Neighborhood:
+    """Put sorted pairs into their slots."""
+    n, ntypes, m = len(types), len(sel), sum(sel)
+    capacity = np.array(sel, dtype=np.int64)
+    group = first * ntypes + types[second]
+    found = np.bincount(group, minlength=n * ntypes)
+    starts = np.cumsum(found) - found
+    place = np.arange(len(first)) - starts[group]
+    counts = found.reshape(n, ntypes)
+    excess = counts > capacity
+    if excess.any() and overflow == "error":
+        atom, kind = np.argwhere(excess)[np.argmin(order[np.argwhere(excess)[:, 0]])]
+        name = type_names[kind] if type_names is not None else f"type {kind}"
+        raise NeighborOverflowError(
+            f"atom {order[atom]} has {counts[atom, kind]} neighbours of {name} within {rcut:g} Å, "
+            f"but sel[{kind}] admits {capacity[kind]} (largest count {counts[:, kind].max()})"
+        )
+    fits = place < capacity[types[second]]
+    slot = (np.cumsum(capacity) - capacity)[types[second]] + place
+    index = np.full((n, m), -1, dtype=np.int32)
+    filled = np.zeros((n, m, 3))
+    index[first[fits], slot[fits]] = second[fits]
+    filled[first[fits], slot[fits]] = rij[fits]
+    return Neighborhood(
+        order=order,
+        center_types=types,
+        index=index,
+        rij=filled,
+        counts=np.minimum(counts, capacity),
+        slot_types=np.repeat(np.arange(ntypes), capacity),
+        dropped=int((~fits).sum()),
+    )
