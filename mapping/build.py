@@ -1,0 +1,249 @@
+"""Build the tables of u -> (s, h) and s -> G from a float model.
+
+Each row holds the cubic that meets the function's values and slopes at the row's ends (Hermite
+interpolation); the derivative has a table of its own, built the same way from first and second
+derivatives.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nvnmd.errors import InputError
+from nvnmd.mapping.embedding import Layer, embedding_jet
+from nvnmd.mapping.layout import TableLayout, s_layout, u_layout
+
+Array = NDArray[np.float64]
+
+SMALLEST_DISTANCE = 1e-6
+"""A smallest distance below this (Å) counts as unknown."""
+
+
+@dataclass(frozen=True)
+class Tables:
+    """Coefficients of all tables as binary64, not yet cut to the flt format.
+
+    Attributes
+    ----------
+    u_layout, s_layout : TableLayout
+        Where the rows lie.
+    u, u_grad : ndarray, shape (ntypes, rows, 2, 4)
+        Cubics a, b, c, d of (s, h) and of (ds/du, dh/du), per centre type.
+    g, g_grad : ndarray, shape (ntypes, rows, M1, 4)
+        Cubics of G and dG/ds, per neighbour type.
+    """
+
+    u_layout: TableLayout
+    s_layout: TableLayout
+    u: Array
+    u_grad: Array
+    g: Array
+    g_grad: Array
+
+
+def effective_distance(dmin: float, min_nbor_dist: float, rcut_smth: float) -> float:
+    """Choose the smallest distance that decides the clamp of r, in Å.
+
+    The statistics' `dmin` counts if known, then the training data's `min_nbor_dist`, then
+    `rcut_smth`.
+    """
+    for distance in (dmin, min_nbor_dist):
+        if distance > SMALLEST_DISTANCE:
+            return float(distance)
+    return float(rcut_smth)
+
+
+def distance_clamp(dmin: float) -> float:
+    """Least r (Å) the tables follow; below it they are constant."""
+    return 0.5 if dmin > 0.5 else dmin - 0.1
+
+
+def radial_jet(
+    u: Array, rcut: float, rcut_smth: float, clamp: float
+) -> tuple[tuple[Array, Array, Array], tuple[Array, Array, Array]]:
+    """Evaluate `sw(r)/r` and `sw(r)/r^2` with first and second derivatives by u = r^2.
+
+    Parameters
+    ----------
+    u : ndarray
+        Squared distances in Å², positive.
+    rcut, rcut_smth : float
+        The quintic switch falls from 1 at `rcut_smth` to 0 at `rcut` (Å).
+    clamp : float
+        Below this r (Å) values stay those of the clamp and derivatives are 0.
+
+    Returns
+    -------
+    s, h : tuple of three ndarray
+        Value, d/du, d²/du² of each.
+    """
+    distance = np.sqrt(u)
+    r = np.maximum(distance, clamp)
+    inside = distance >= clamp
+    span = rcut - rcut_smth
+    t = np.clip((r - rcut_smth) / span, 0.0, 1.0)
+    # Value and derivatives by r; the quintic's first two vanish at both ends of the switch, so
+    # the clipped argument needs no case of its own.
+    sw0 = t**3 * (-6.0 * t**2 + 15.0 * t - 10.0) + 1.0
+    sw1 = -30.0 * t**2 * (1.0 - t) ** 2 / span
+    sw2 = -60.0 * t * (1.0 - t) * (1.0 - 2.0 * t) / span**2
+    jets = []
+    for power in (1, 2):
+        f0 = sw0 / r**power
+        f1 = sw1 / r**power - power * sw0 / r ** (power + 1)
+        f2 = (
+            sw2 / r**power
+            - 2.0 * power * sw1 / r ** (power + 1)
+            + power * (power + 1) * sw0 / r ** (power + 2)
+        )
+        # d/du = (1/2r) d/dr
+        first = f1 / (2.0 * r)
+        second = (f2 - f1 / r) / (4.0 * r**2)
+        jets.append((f0, np.where(inside, first, 0.0), np.where(inside, second, 0.0)))
+    return jets[0], jets[1]
+
+
+def hermite(y0: Array, y1: Array, slope0: Array, slope1: Array, step: Array) -> Array:
+    """Coefficients of the cubics that meet values and slopes at the ends of their rows.
+
+    Parameters
+    ----------
+    y0, y1, slope0, slope1 : ndarray, shape (rows, outputs)
+        Values and slopes at the start and the end of each row.
+    step : ndarray, shape (rows,)
+        Row widths.
+
+    Returns
+    -------
+    ndarray, shape (rows, outputs, 4)
+        a, b, c, d of `((a x + b) x + c) x + d`, x counted from the row's start.
+    """
+    dx = step[:, None]
+    a = (dx * slope1 - 2.0 * y1 + dx * slope0 + 2.0 * y0) / dx**3
+    b = (3.0 * y1 - dx * slope1 - 2.0 * dx * slope0 - 3.0 * y0) / dx**2
+    return np.stack([a, b, slope0, y0], axis=-1)
+
+
+def build_u_tables(
+    davg: Array, dstd: Array, rcut: float, rcut_smth: float, dmin: float
+) -> tuple[TableLayout, Array, Array]:
+    """Build the tables of (s, h) and of their derivatives by u, one per centre type.
+
+    Parameters
+    ----------
+    davg, dstd : ndarray, shape (ntypes, 2)
+        Mean and deviation of the radial and the angular part of the environment.
+    rcut, rcut_smth : float
+        Å.
+    dmin : float
+        Smallest distance, see `effective_distance`.
+
+    Returns
+    -------
+    layout : TableLayout
+    values, slopes : ndarray, shape (ntypes, rows, 2, 4)
+
+    Raises
+    ------
+    InputError
+        If `rcut` is beyond the table.
+    """
+    layout = u_layout()
+    last = layout.row_ends()[-1]
+    if rcut * rcut > last:
+        raise InputError(f"rcut: {rcut} Å is beyond the tables, which end at {math.sqrt(last):g} Å")
+    clamp = distance_clamp(dmin)
+    ends = np.concatenate([layout.row_starts(), layout.row_ends()])
+    at_zero = ends == 0.0
+    s, h = radial_jet(np.where(at_zero, 1.0, ends), rcut, rcut_smth, clamp)
+    values, slopes = [], []
+    for mean, deviation in zip(davg, dstd, strict=True):
+        # The node u = 0 stands for an empty slot: no neighbour, so s is the normalised zero.
+        jets = [
+            np.stack(
+                [
+                    np.where(at_zero, 0.0, s_k) / deviation[0],
+                    np.where(at_zero, 0.0, h_k) / deviation[1],
+                ],
+                axis=-1,
+            )
+            for s_k, h_k in zip(s, h, strict=True)
+        ]
+        jets[0][:, 0] = (np.where(at_zero, 0.0, s[0]) - mean[0]) / deviation[0]
+        f0, f1, f2 = (np.split(jet, 2) for jet in jets)
+        values.append(hermite(f0[0], f0[1], f1[0], f1[1], layout.row_steps()))
+        slopes.append(hermite(f1[0], f1[1], f2[0], f2[1], layout.row_steps()))
+    return layout, np.stack(values), np.stack(slopes)
+
+
+def least_s(davg: Array, dstd: Array) -> float:
+    """Origin of the G table: below the least normalised s, on the grid of 1/256."""
+    smin = float(np.min(-davg[:, 0] / dstd[:, 0]))
+    return math.floor(smin * 256.0 - 1.0) / 256.0
+
+
+def build_g_tables(
+    embedding: Sequence[Sequence[Layer]], s_min: float
+) -> tuple[TableLayout, Array, Array]:
+    """Build the tables of G and dG/ds, one per embedding net.
+
+    Parameters
+    ----------
+    embedding : sequence over neighbour types of sequences of (W, b)
+        The embedding nets.
+    s_min : float
+        Origin of the table.
+
+    Returns
+    -------
+    layout : TableLayout
+    values, slopes : ndarray, shape (ntypes, rows, M1, 4)
+    """
+    layout = s_layout(s_min)
+    ends = np.concatenate([layout.row_starts(), layout.row_ends()])
+    values, slopes = [], []
+    for net in embedding:
+        f0, f1, f2 = (np.split(jet, 2) for jet in embedding_jet(ends, net))
+        values.append(hermite(f0[0], f0[1], f1[0], f1[1], layout.row_steps()))
+        slopes.append(hermite(f1[0], f1[1], f2[0], f2[1], layout.row_steps()))
+    return layout, np.stack(values), np.stack(slopes)
+
+
+def build_tables(
+    embedding: Sequence[Sequence[Layer]],
+    davg: Array,
+    dstd: Array,
+    rcut: float,
+    rcut_smth: float,
+    dmin: float,
+) -> Tables:
+    """Build all tables of a version 0 model.
+
+    Parameters
+    ----------
+    embedding : sequence over neighbour types of sequences of (W, b)
+        The float model's embedding nets.
+    davg, dstd : ndarray, shape (ntypes, 2)
+        Statistics of the environment, radial and angular.
+    rcut, rcut_smth : float
+        Å.
+    dmin : float
+        Smallest distance in Å, see `effective_distance`.
+
+    Returns
+    -------
+    Tables
+
+    Raises
+    ------
+    InputError
+        If `rcut` is beyond the table of u.
+    """
+    u, u_values, u_slopes = build_u_tables(davg, dstd, rcut, rcut_smth, dmin)
+    s, g_values, g_slopes = build_g_tables(embedding, least_s(davg, dstd))
+    return Tables(u, s, u_values, u_slopes, g_values, g_slopes)
