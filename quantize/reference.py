@@ -1,0 +1,212 @@
+"""The integer reference: one model, one set of atoms, every stage kept.
+
+Forward and backward follow the stages of docs/arithmetic.md; each array of the trace is what the
+hardware holds at that stage's boundary. Values are binary64 numbers that lie on their format's
+grid, so two traces are compared for equality and nothing else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nvnmd.mapping.lookup import evaluate, locate
+from nvnmd.quantize.fitting import fitting_net
+from nvnmd.quantize.formats import DATA, FIX, to_fix
+from nvnmd.quantize.model import Model
+from nvnmd.quantize.ops import (
+    FIX_FRAC,
+    add,
+    dot,
+    fix_to_flt,
+    floor_bits,
+    matmul_flt,
+    matmul_flt2fix,
+    mul,
+    product_to_fix,
+    trunc_flt,
+)
+
+Floats = NDArray[np.float64]
+
+# atoms evaluated at once: bounds the memory of the products that are cut one by one
+_CHUNK = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trace:
+    """Every stage of the evaluation of `n` atoms with `m` neighbour slots.
+
+    Attributes
+    ----------
+    r : (n, m, 3)
+        Displacements in flt, Å.
+    u, s, h : (n, m)
+        Squared distance and the two functions of it.
+    su, hu : (n, m)
+        ds/du and dh/du.
+    r4 : (n, m, 4)
+        ``[s, h*x, h*y, h*z]``.
+    g, gs : (n, m, M1)
+        Embedding and its derivative by s.
+    gr : (n, 4, M1)
+        R4^T G / NIX.
+    d : (n, M1*M2)
+        Descriptor, 23 fraction bits.
+    z : (n, layers, width)
+        Hidden layers of the fitting net before the activation, 23 fraction bits.
+    out : (n,)
+        Last layer with its rounded bias, 23 fraction bits: the hardware's energy word.
+    atom_energy : (n,)
+        `out` plus the type's bias, in eV.
+    dd : (n, M1*M2)
+        dE/dD, 23 fraction bits.
+    dgr : (n, 4, M1)
+        dE/dGR.
+    dr4 : (n, m, 4)
+        dE/dR4.
+    dg : (n, m, M1)
+        dE/dG.
+    ds, dh : (n, m)
+        dE/ds and dE/dh.
+    deriv : (n, m, 4)
+        dE/d[u,x,y,z].
+    """
+
+    r: Floats
+    u: Floats
+    s: Floats
+    h: Floats
+    su: Floats
+    hu: Floats
+    r4: Floats
+    g: Floats
+    gs: Floats
+    gr: Floats
+    d: Floats
+    z: Floats
+    out: Floats
+    atom_energy: Floats
+    dd: Floats
+    dgr: Floats
+    dr4: Floats
+    dg: Floats
+    ds: Floats
+    dh: Floats
+    deriv: Floats
+
+
+def evaluate_atoms(
+    model: Model, center_types: NDArray[np.integer], rij: Floats, mask: NDArray[np.bool_]
+) -> Trace:
+    """Evaluate atoms with the quantized model.
+
+    Parameters
+    ----------
+    model : Model
+        The frozen model (version 0).
+    center_types : (n,)
+        Types of the centre atoms.
+    rij : (n, m, 3)
+        Displacements to the neighbours in Å, blocks of `sel` slots in type order.
+    mask : (n, m)
+        Which slots hold a neighbour.
+
+    Returns
+    -------
+    Trace
+
+    Raises
+    ------
+    RangeError
+        If a value leaves the format the hardware gives it; the reference never wraps.
+    """
+    pieces = [
+        _evaluate_chunk(model, center_types[i : i + _CHUNK], rij[i : i + _CHUNK],
+                        mask[i : i + _CHUNK])
+        for i in range(0, max(len(center_types), 1), _CHUNK)
+    ]
+    return Trace(
+        **{f.name: np.concatenate([getattr(p, f.name) for p in pieces]) for f in fields(Trace)}
+    )
+
+
+def _evaluate_chunk(
+    model: Model, center: NDArray[np.integer], rij: Floats, mask: NDArray[np.bool_]
+) -> Trace:
+    n, m = mask.shape
+    ntypes, m1, m2 = model.ntypes, model.m1, model.m2
+    scale = 2.0**-model.nix_shift
+    neighbor = np.repeat(np.arange(ntypes), model.sel)
+
+    r = trunc_flt(np.where(mask[:, :, None], rij, 0.0)) + 0.0
+    u = dot(r, r)
+    row, offset = locate(u, model.u_layout)
+    tab = np.broadcast_to(center[:, None], (n, m))
+    sh = evaluate(model.table_u[tab, row], offset)
+    sh_u = evaluate(model.table_u_grad[tab, row], offset)
+    s, h = sh[..., 0], sh[..., 1]
+    r4 = np.concatenate([s[..., None], mul(h[..., None], r)], axis=-1)
+
+    row, offset = locate(s, model.s_layout)
+    tab = np.broadcast_to(neighbor, (n, m))
+    g = evaluate(model.table_g[tab, row], offset)
+    gs = evaluate(model.table_g_grad[tab, row], offset)
+
+    gr = np.zeros((n, 4, m1))
+    for t in range(ntypes):
+        block = neighbor == t
+        total = product_to_fix(r4[:, block, :, None], g[:, block, None, :]).sum(axis=1)
+        to_fix(total * 2.0**-FIX_FRAC, FIX, what="GR accumulator")
+        gr += fix_to_flt(total)
+    gr = trunc_flt(gr * scale) + 0.0
+
+    column = (np.arange(m1)[:, None] + np.arange(m2)) % m1
+    grams = matmul_flt(np.swapaxes(gr, 1, 2), gr, norm=0)
+    d = floor_bits(np.take_along_axis(grams, column[None], axis=2), FIX_FRAC).reshape(n, m1 * m2)
+    to_fix(d, DATA, what="descriptor")
+
+    z = np.zeros((n, model.hidden, model.width))
+    out = np.zeros(n)
+    dd = np.zeros((n, m1 * m2))
+    for t in range(ntypes):
+        atoms = np.flatnonzero(center == t)
+        if atoms.size:
+            net = fitting_net(
+                d[atoms], [w[t] for w in model.fit_weights], [b[t] for b in model.fit_biases]
+            )
+            for x in (*net.activations, *net.gradients, net.grad):
+                to_fix(x, DATA, what="fitting net word")
+            to_fix(net.out, FIX, what="energy word")
+            z[atoms] = np.stack(net.z, axis=1)
+            out[atoms], dd[atoms] = net.out, net.grad
+    atom_energy = out + model.t_bias_atom_e[center]
+
+    dd_flt = trunc_flt(floor_bits(dd, FIX_FRAC)) + 0.0
+    scattered = np.zeros((n, m1, m1))
+    np.put_along_axis(
+        scattered, np.broadcast_to(column, (n, m1, m2)), dd_flt.reshape(n, m1, m2), axis=2
+    )
+    dgr = _grad_descriptor(scattered, gr, scale)
+
+    dr4 = matmul_flt(g, np.swapaxes(dgr, 1, 2), norm=1)
+    dg = matmul_flt(r4, dgr, norm=1)
+    ds = add(dot(gs, dg), dr4[..., 0])
+    dh = dot(r, dr4[..., 1:])
+    dxyz = mul(h[..., None], dr4[..., 1:])
+    du = dot(sh_u, np.stack([ds, dh], axis=-1))
+    deriv = np.concatenate([du[..., None], dxyz], axis=-1) + 0.0
+    return Trace(
+        r=r, u=u, s=s, h=h, su=sh_u[..., 0], hu=sh_u[..., 1], r4=r4, g=g, gs=gs, gr=gr, d=d, z=z,
+        out=out, atom_energy=atom_energy, dd=dd, dgr=dgr, dr4=dr4, dg=dg, ds=ds, dh=dh,
+        deriv=deriv,
+    )
+
+
+def _grad_descriptor(scattered: Floats, gr: Floats, scale: float) -> Floats:
+    """dE/dGR (n, 4, M1) from dE/d(GR^T GR) (n, M1, M1): both factors of the product."""
+    direct = matmul_flt2fix(gr, np.swapaxes(scattered, 1, 2))
+    transposed = matmul_flt2fix(gr, scattered)
+    return trunc_flt(trunc_flt(direct + transposed) * scale) + 0.0
