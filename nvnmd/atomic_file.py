@@ -1,0 +1,41 @@
+"""Replacing a file in one step, so that an interruption never leaves half of it."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+
+@contextmanager
+def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
+    """Open a temporary file beside `path` and rename it to `path` when the block ends well.
+
+    Parameters
+    ----------
+    path : path-like
+        The file to create or replace. Its folder must exist.
+
+    Yields
+    ------
+    binary file
+        What is written to it becomes the file's content; after an exception nothing changes.
+    """
+    target = Path(path)
+    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+    try:
+        # mkstemp makes the file private; the finished one gets the usual permissions.
+        umask = os.umask(0)
+        os.umask(umask)
+        os.fchmod(handle, 0o666 & ~umask)
+        with os.fdopen(handle, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(name, target)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise

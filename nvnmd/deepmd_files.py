@@ -1,0 +1,94 @@
+"""Reading and writing DeePMD-kit's `config.npy`, `weight.npy` and `map.npy`.
+
+Each holds one pickled dictionary in a NumPy object array. A pickle can run code, so the reader
+admits NumPy arrays, NumPy scalars and plain Python values only and refuses anything else by name.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.lib import format as npy
+
+from nvnmd.atomic_file import atomic_write
+from nvnmd.errors import ModelFileError
+
+_ALLOWED = {
+    (module, name)
+    for module, names in {
+        "numpy": ("ndarray", "dtype"),
+        "numpy._core.multiarray": ("_reconstruct", "scalar"),
+        "numpy.core.multiarray": ("_reconstruct", "scalar"),
+    }.items()
+    for name in names
+}
+
+
+class _PlainUnpickler(pickle.Unpickler):
+    """An unpickler that knows NumPy's arrays and scalars and no other class or function."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in _ALLOWED:
+            raise pickle.UnpicklingError(f"it refers to {module}.{name}, which is not admitted")
+        # NumPy 1 wrote numpy.core, whose import NumPy 2 deprecates.
+        return super().find_class(module.replace("numpy.core", "numpy._core"), name)
+
+
+def read_dict(path: str | Path) -> dict[str, Any]:
+    """Read the dictionary of a `config.npy`, `weight.npy` or `map.npy`.
+
+    Parameters
+    ----------
+    path : path-like
+        The file.
+
+    Returns
+    -------
+    dict
+
+    Raises
+    ------
+    ModelFileError
+        The file is missing, cut short, no such file, or refers to anything but arrays and
+        plain values.
+    """
+    try:
+        stream = io.BytesIO(Path(path).read_bytes())
+    except OSError as error:
+        raise ModelFileError(f"{path}: cannot be read ({error.strerror})") from None
+    try:
+        version = npy.read_magic(stream)
+        header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+        shape, _, dtype = header(stream)
+        if dtype != np.dtype(object) or int(np.prod(shape)) != 1:
+            raise ValueError(f"expected one object, found {dtype} of shape {shape}")
+        array = _PlainUnpickler(stream).load()
+        content = array.reshape(-1)[0]
+        if not isinstance(content, dict):
+            raise ValueError(f"expected a dictionary, found {type(content).__name__}")
+    # A damaged pickle can raise nearly anything from inside the unpickler.
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ModelFileError(f"{path}: not a readable DeePMD-kit file: {reason}") from None
+    return content
+
+
+def write_dict(path: str | Path, content: Mapping[str, Any]) -> None:
+    """Write a dictionary in the form of `config.npy`, `weight.npy` and `map.npy`.
+
+    Parameters
+    ----------
+    path : path-like
+        The file to create or replace.
+    content : mapping
+        Arrays, NumPy scalars and plain Python values, nested as wanted.
+    """
+    array = np.empty(1, dtype=object)
+    array[0] = dict(content)
+    with atomic_write(path) as file:
+        np.save(file, array, allow_pickle=True)
