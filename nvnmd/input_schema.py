@@ -1,0 +1,267 @@
+"""From an input document to a `RunConfig`: the checks between keys, defaults, and the way back."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from nvnmd.config import (
+    DescriptorConfig,
+    FittingConfig,
+    LearningRateConfig,
+    LossConfig,
+    RunConfig,
+    TrainingConfig,
+)
+from nvnmd.errors import InputError
+from nvnmd.input_check import Mistakes, check_section, read_json, show, without_comments
+from nvnmd.input_keys import document_tree
+
+MAX_TYPES = 4
+AUTO_ATOMS = 32
+DEFAULT_RCUT = 6.0
+DEFAULT_RCUT_SMTH = 0.5
+SHARED_KEYS = ("sel", "rcut", "rcut_smth", "type_map")
+
+Warn = Callable[[str], None]
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, UserWarning, stacklevel=3)
+
+
+def load_input(path: str | Path, *, warn: Warn = _warn, find_systems: bool = True) -> RunConfig:
+    """Read and validate an input document.
+
+    Parameters
+    ----------
+    path : str or Path
+        The JSON document.
+    warn : callable
+        Takes a line about a key that has no effect.
+    find_systems : bool
+        Look for the systems' folders (relative to the working directory) and settle the batch
+        sizes. Without it the data may be absent, and an `auto` batch size counts as 1.
+
+    Raises
+    ------
+    InputError
+        One line `FILE: path/to/key: got X, expected Y` for each mistake.
+    """
+    return parse_document(read_json(path), str(path), warn=warn, find_systems=find_systems)
+
+
+def parse_document(document: dict[str, Any], source: str, *, warn: Warn = _warn,
+                   find_systems: bool = True) -> RunConfig:
+    """Validate a document that is already in memory; `source` is its name in messages."""
+    mistakes = Mistakes(source)
+    document = without_comments(document)
+    section = document.get("nvnmd")
+    if isinstance(section, dict) and _is_version_1(section.get("version")):
+        mistakes.add("nvnmd/version", 1, "0; version 1 comes with a later release")
+        mistakes.check()
+    tree = document_tree()
+    check_section(tree, document, "", mistakes)
+    mistakes.check()
+    full = tree.normalize_value(document)
+    full.setdefault("model", tree["model"].normalize_value({}))
+    for part in ("descriptor", "fitting_net"):
+        full["model"].setdefault(part, tree[f"model/{part}"].normalize_value({}))
+    for part in ("learning_rate", "loss"):
+        full.setdefault(part, tree[part].normalize_value({}))
+
+    type_map, descriptor = _descriptor(full, mistakes)
+    learning_rate = _learning_rate(full["learning_rate"], mistakes)
+    training = _training(document["training"], full["training"], mistakes, find_systems)
+    mistakes.check()
+    if "numb_test" in document["training"]:
+        warn(f"{source}: training/numb_test: has no effect; "
+             "use training/validation_data/numb_btch, or `nvnmd test -n`")
+    loss = full["loss"]
+    config = RunConfig(
+        version=0, max_nnei=full["nvnmd"]["max_nnei"], type_map=type_map, descriptor=descriptor,
+        fitting=FittingConfig(seed=_seed(full["model"]["fitting_net"], full["training"])),
+        learning_rate=learning_rate,
+        loss=LossConfig(**{f"{side}_pref_{key}": float(loss[f"{side}_pref_{key}"])
+                           for key in "efv" for side in ("start", "limit")}),
+        training=training)
+    config.normalized.update(normalized_document(config))
+    return config
+
+
+def _is_version_1(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value == 1
+
+
+def _seed(section: dict[str, Any], training: dict[str, Any]) -> int | None:
+    own = section.get("seed")
+    return own if own is not None else training.get("seed")
+
+
+def _shared_keys(full: dict[str, Any], mistakes: Mistakes) -> dict[str, tuple[str, Any]]:
+    """Path and value of each key that may stand in `nvnmd` or in `model`."""
+    found: dict[str, tuple[str, Any]] = {}
+    model = full["model"]
+    for key in SHARED_KEYS:
+        here, where = ((model, "model") if key == "type_map"
+                       else (model["descriptor"], "model/descriptor"))
+        places = [(f"{path}/{key}", section[key])
+                  for section, path in ((full["nvnmd"], "nvnmd"), (here, where)) if key in section]
+        if len(places) == 2:
+            mistakes.add_text(places[0][0], f"got a second value besides {places[1][0]}, "
+                                            "expected one of the two")
+        if places:
+            found[key] = places[0]
+    return found
+
+
+def _descriptor(full: dict[str, Any],
+                mistakes: Mistakes) -> tuple[tuple[str, ...], DescriptorConfig]:
+    found = _shared_keys(full, mistakes)
+    for key, what in (("sel", "a list of integers"), ("type_map", "a list of strings")):
+        if key not in found:
+            mistakes.add_text(f"nvnmd/{key}", f"missing key, expected {what}")
+    mistakes.check()
+    types_path, type_map = found["type_map"]
+    sel_path, sel = found["sel"]
+    rcut_path, rcut = found.get("rcut", ("nvnmd/rcut", DEFAULT_RCUT))
+    smth_path, rcut_smth = found.get("rcut_smth", ("nvnmd/rcut_smth", DEFAULT_RCUT_SMTH))
+    if len(type_map) > MAX_TYPES:
+        mistakes.add_text(types_path, f"got {len(type_map)} types, expected at most {MAX_TYPES} "
+                                      "in version 0")
+    for name in sorted({name for name in type_map if type_map.count(name) > 1 or not name}):
+        mistakes.add(types_path, name, "every element named, and once only")
+    if len(sel) != len(type_map):
+        mistakes.add(sel_path, sel, f"{len(type_map)} integers, one for each of {types_path}")
+    max_nnei = full["nvnmd"]["max_nnei"]
+    if sum(sel) > max_nnei:
+        mistakes.add_text(sel_path, f"got a sum of {sum(sel)}, expected at most "
+                                    f"nvnmd/max_nnei = {max_nnei}")
+    if not rcut_smth < rcut:
+        mistakes.add(smth_path, rcut_smth, f"a distance below {rcut_path} = {show(rcut)}")
+    config = DescriptorConfig(sel=tuple(sel), rcut=float(rcut), rcut_smth=float(rcut_smth),
+                              seed=_seed(full["model"]["descriptor"], full["training"]))
+    return tuple(type_map), config
+
+
+def _learning_rate(section: dict[str, Any], mistakes: Mistakes) -> LearningRateConfig:
+    start, stop = float(section["start_lr"]), float(section["stop_lr"])
+    # zero from start to end is a run that must change nothing; an exponential to zero is none
+    if not (0 < stop <= start or start == stop == 0):
+        mistakes.add("learning_rate/stop_lr", section["stop_lr"],
+                     f"a number above 0 and at most start_lr = {show(section['start_lr'])}"
+                     if start else "0, as start_lr is 0")
+    return LearningRateConfig(start_lr=start, stop_lr=stop, decay_steps=section["decay_steps"])
+
+
+def _training(given: dict[str, Any], full: dict[str, Any], mistakes: Mistakes,
+              find_systems: bool) -> TrainingConfig:
+    where = "training/training_data"
+    if "training_data" in given:
+        data = full["training_data"]
+        for key in ("systems", "batch_size"):
+            if key in given:
+                mistakes.add_text(f"training/{key}", f"got a second value besides {where}, "
+                                                     "expected one of the two")
+    elif "systems" in given:
+        data, where = full, "training"
+    else:
+        mistakes.add_text(f"{where}/systems", "missing key, expected a list of strings or a string")
+        mistakes.check()
+    systems, batch_size = _data(data, where, mistakes, find_systems)
+    validation = full["validation_data"]
+    check_systems, check_size = ((), ()) if validation is None else _data(
+        validation, "training/validation_data", mistakes, find_systems)
+    plain = {key: full[key] for key in ("numb_steps", "seed", "disp_freq", "save_freq",
+                                        "max_ckpt_keep", "disp_training", "time_training")}
+    return TrainingConfig(
+        systems=systems, batch_size=batch_size,
+        # files go into the command's own folder, whichever folder the document names
+        disp_file=full["disp_file"].rsplit("/", 1)[-1],
+        save_ckpt=full["save_ckpt"].rsplit("/", 1)[-1],
+        validation_systems=check_systems, validation_batch_size=check_size,
+        validation_numb_btch=1 if validation is None else validation["numb_btch"], **plain)
+
+
+def _data(section: dict[str, Any], where: str, mistakes: Mistakes,
+          find: bool) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """The systems of a section and a batch size for each."""
+    path, named = f"{where}/systems", section["systems"]
+    systems: list[str] = [named] if isinstance(named, str) else list(named)
+    if find and isinstance(named, str):
+        systems = sorted(str(file.parent) for file in Path(named).rglob("type.raw"))
+        if not systems:
+            mistakes.add(path, named, "a folder with systems (type.raw) below it")
+    elif find:
+        for index, folder in enumerate(systems):
+            if not (Path(folder) / "type.raw").is_file():
+                mistakes.add(f"{path}/{index}", folder, "a folder with a type.raw")
+    mistakes.check()
+    size = section.get("batch_size", "auto")
+    if isinstance(size, str):
+        least = int(size.partition(":")[2] or AUTO_ATOMS)
+        return tuple(systems), tuple(_auto_batch(f, least) if find else 1 for f in systems)
+    sizes = [size] * len(systems) if isinstance(size, int) else size
+    if len(sizes) != len(systems):
+        mistakes.add(f"{where}/batch_size", size, f"{len(systems)} integers, one for each system")
+    return tuple(systems), tuple(sizes)
+
+
+def _auto_batch(folder: str, atoms: int) -> int:
+    """The least number of frames that together hold `atoms` atoms."""
+    file = Path(folder) / "type.raw"
+    try:
+        count = len(file.read_text(encoding="utf-8").split())
+    except (OSError, UnicodeDecodeError):
+        count = 0
+    if not count:
+        raise InputError(f"{file}: got no atoms, expected one type index per atom")
+    return math.ceil(atoms / count)
+
+
+def normalized_document(config: RunConfig, stage: str = "none",
+                        cnn_folder: str = "nvnmd_cnn") -> dict[str, Any]:
+    """The document of a run with every default written out, in DeePMD-kit's long form.
+
+    Parameters
+    ----------
+    stage : {"none", "cnn", "qnn"}
+        The keys of the section `nvnmd` that name a stage's files and switches follow it.
+    cnn_folder : str
+        Where the first stage's files are.
+    """
+    quantized = stage == "qnn"
+    files = {"config_file": f"{cnn_folder}/config.npy" if stage != "none" else "none",
+             "weight_file": f"{cnn_folder}/weight.npy" if quantized else "none",
+             "map_file": f"{cnn_folder}/map.npy" if quantized else "none"}
+    descriptor, fitting, training = config.descriptor, config.fitting, config.training
+    data: dict[str, Any] = {"training_data": {"systems": list(training.systems),
+                                              "batch_size": list(training.batch_size)}}
+    if training.validation_systems:
+        data["validation_data"] = {"systems": list(training.validation_systems),
+                                   "batch_size": list(training.validation_batch_size),
+                                   "numb_btch": training.validation_numb_btch}
+    plain = {key: getattr(training, key) for key in (
+        "numb_steps", "seed", "disp_file", "disp_freq", "save_ckpt", "save_freq", "max_ckpt_keep",
+        "disp_training", "time_training")}
+    return {
+        "nvnmd": {"version": config.version, "max_nnei": config.max_nnei, "net_size": 128, **files,
+                  "enable": True, "restore_descriptor": quantized,
+                  "restore_fitting_net": quantized, "quantize_descriptor": quantized,
+                  "quantize_fitting_net": quantized},
+        "learning_rate": {"type": "exp", **vars(config.learning_rate)},
+        "loss": {"type": "ener", **vars(config.loss)},
+        "training": {**plain, **data},
+        "model": {
+            "type_map": list(config.type_map),
+            "descriptor": {"type": "se_a", "sel": list(descriptor.sel), "rcut": descriptor.rcut,
+                           "rcut_smth": descriptor.rcut_smth, "neuron": list(descriptor.neuron),
+                           "axis_neuron": descriptor.axis_neuron, "type_one_side": True,
+                           "resnet_dt": False, "seed": descriptor.seed},
+            "fitting_net": {"neuron": list(fitting.neuron), "resnet_dt": False,
+                            "seed": fitting.seed},
+        },
+    }
