@@ -1,0 +1,152 @@
+"""The records that the neighbour and atom stages hand to each other."""
+
+from __future__ import annotations
+
+from amaranth.hdl import signed
+from amaranth.lib import data
+
+from nvnmd.hdl.flt import FltLayout
+from nvnmd.hdl.params import AcceleratorConfig
+
+
+def slot_bits(cfg: AcceleratorConfig) -> int:
+    """Width of a slot number, 0 to fold-1 (at least one bit)."""
+    return max(1, (cfg.fold - 1).bit_length())
+
+
+class GroupLayout(data.StructLayout):
+    """What a neighbour's or a group's words need to know of their group and atom."""
+
+    def __init__(self, cfg: AcceleratorConfig) -> None:
+        super().__init__(
+            {
+                "ntype": cfg.type_bits,
+                "ctype": cfg.type_bits,
+                "masked": 1,
+                "first_of_group": 1,
+                "last_of_group": 1,
+                "last_of_atom": 1,
+                "none": 1,
+                "empties": cfg.count_bits,
+            }
+        )
+
+
+class SlotLayout(data.StructLayout):
+    """One slot of one neighbour: `lanes` channels of G, with the neighbour's four words of R4."""
+
+    def __init__(self, cfg: AcceleratorConfig) -> None:
+        flt = FltLayout(cfg)
+        super().__init__(
+            {
+                "valid": 1,
+                "slot": slot_bits(cfg),
+                "g": data.ArrayLayout(flt, cfg.lanes),
+                "r4": data.ArrayLayout(flt, 4),
+                "group": GroupLayout(cfg),
+            }
+        )
+
+
+class StoreSlotLayout(data.StructLayout):
+    """What the neighbour store keeps per slot of a real neighbour: G and dG/ds."""
+
+    def __init__(self, cfg: AcceleratorConfig) -> None:
+        flt = FltLayout(cfg)
+        super().__init__(
+            {
+                "valid": 1,
+                "slot": slot_bits(cfg),
+                "g": data.ArrayLayout(flt, cfg.lanes),
+                "dg": data.ArrayLayout(flt, cfg.lanes),
+            }
+        )
+
+
+class MetaLayout(data.StructLayout):
+    """What the neighbour store keeps once per real neighbour, valid after its last slot.
+
+    `r` displacement, `h` and `r4` = [s, h x, h y, h z], `ds` and `dh` the slopes ds/du and dh/du;
+    `gmax`, `dgmax`, `r4max` the largest exponents over all of G, dG/ds and R4 (at least
+    `exp_floor`); `last` marks the atom's last neighbour.
+    """
+
+    def __init__(self, cfg: AcceleratorConfig) -> None:
+        flt = FltLayout(cfg)
+        exponent = signed(cfg.exp_int)
+        super().__init__(
+            {
+                "valid": 1,
+                "r": data.ArrayLayout(flt, 3),
+                "h": flt,
+                "r4": data.ArrayLayout(flt, 4),
+                "ds": flt,
+                "dh": flt,
+                "gmax": exponent,
+                "dgmax": exponent,
+                "r4max": exponent,
+                "ntype": cfg.type_bits,
+                "ctype": cfg.type_bits,
+                "last": 1,
+            }
+        )
+
+
+class SumLayout(data.StructLayout):
+    """One slot of a group's finished sums: ``sums[lane][c]``, whole numbers of 2**-fix_frac."""
+
+    def __init__(self, cfg: AcceleratorConfig) -> None:
+        column = data.ArrayLayout(signed(cfg.acc_bits), 4)
+        super().__init__(
+            {
+                "valid": 1,
+                "slot": slot_bits(cfg),
+                "sums": data.ArrayLayout(column, cfg.lanes),
+                "group": GroupLayout(cfg),
+            }
+        )
+
+
+class ColumnLayout(data.StructLayout):
+    """One column of GR (four rows of one channel), channels in ascending order.
+
+    With the atom's `last` column, `emax` is the largest exponent of all its columns.
+    """
+
+    def __init__(self, cfg: AcceleratorConfig) -> None:
+        super().__init__(
+            {
+                "valid": 1,
+                "column": data.ArrayLayout(FltLayout(cfg), 4),
+                "last": 1,
+                "emax": signed(cfg.exp_int),
+                "ctype": cfg.type_bits,
+                "none": 1,
+            }
+        )
+
+
+class GrLayout(data.StructLayout):
+    """Payload of the `gr` stream: one column of GR; `none`: the atom has no real neighbour."""
+
+    def __init__(self, cfg: AcceleratorConfig) -> None:
+        super().__init__(
+            {
+                "column": data.ArrayLayout(FltLayout(cfg), 4),
+                "none": 1,
+                "last": 1,
+            }
+        )
+
+
+class DescriptorLayout(data.StructLayout):
+    """Payload of the `d` stream: one descriptor word (fix_frac fraction bits)."""
+
+    def __init__(self, cfg: AcceleratorConfig) -> None:
+        super().__init__(
+            {
+                "value": signed(cfg.data_bits),
+                "ctype": cfg.type_bits,
+                "last": 1,
+            }
+        )
