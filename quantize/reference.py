@@ -144,16 +144,16 @@ def _evaluate_chunk(
     r = trunc_flt(np.where(mask[:, :, None], rij, 0.0)) + 0.0
     u = dot(r, r)
     row, offset = locate(u, model.u_layout)
-    tab = np.broadcast_to(center[:, None], (n, m))
-    sh = evaluate(model.table_u[tab, row], offset)
-    sh_u = evaluate(model.table_u_grad[tab, row], offset)
+    row = row + center[:, None] * model.u_layout.rows
+    sh = evaluate(_stacked(model.table_u), row, offset)
+    sh_u = evaluate(_stacked(model.table_u_grad), row, offset)
     s, h = sh[..., 0], sh[..., 1]
     r4 = np.concatenate([s[..., None], mul(h[..., None], r)], axis=-1)
 
     row, offset = locate(s, model.s_layout)
-    tab = np.broadcast_to(neighbor, (n, m))
-    g = evaluate(model.table_g[tab, row], offset)
-    gs = evaluate(model.table_g_grad[tab, row], offset)
+    row = row + neighbor * model.s_layout.rows
+    g = evaluate(_stacked(model.table_g), row, offset)
+    gs = evaluate(_stacked(model.table_g_grad), row, offset)
 
     gr = np.zeros((n, 4, m1))
     for t in range(ntypes):
@@ -203,6 +203,11 @@ def _evaluate_chunk(
         out=out, atom_energy=atom_energy, dd=dd, dgr=dgr, dr4=dr4, dg=dg, ds=ds, dh=dh,
         deriv=deriv,
     )
+
+
+def _stacked(table: Floats) -> Floats:
+    """The types' tables one behind the other, as they lie in memory."""
+    return table.reshape(-1, *table.shape[2:])
 
 
 def _grad_descriptor(scattered: Floats, gr: Floats, scale: float) -> Floats:
