@@ -8,7 +8,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from nvnmd.errors import InputError
-from nvnmd.hdl.flt import FltLayout
+from nvnmd.hdl.layouts import GrLayout
 from nvnmd.hdl.params import AcceleratorConfig, ceil_div
 
 ROWS = 4
@@ -17,13 +17,6 @@ ROWS = 4
 def dd_layout(cfg: AcceleratorConfig) -> data.StructLayout:
     """One element of dE/dD, `cfg.fix_frac` fraction bits, index m2*i + k ascending."""
     return data.StructLayout({"value": signed(cfg.data_bits), "last": 1})
-
-
-def gr_layout(cfg: AcceleratorConfig) -> data.StructLayout:
-    """One column of GR (rows 0 to 3); `none`: the atom has no neighbour; `last`: last column."""
-    return data.StructLayout(
-        {"column": data.ArrayLayout(FltLayout(cfg), ROWS), "none": 1, "last": 1}
-    )
 
 
 def aligned_column_layout(cfg: AcceleratorConfig) -> data.StructLayout:
@@ -68,7 +61,7 @@ class GradDescriptor(wiring.Component):
         self.atoms = atoms
         ports = {
             "dd": In(stream.Signature(dd_layout(cfg))),
-            "gr": In(stream.Signature(gr_layout(cfg))),
+            "gr": In(stream.Signature(GrLayout(cfg))),
             "nix_shift": In(unsigned(5)),
             "dgr": Out(dgr_port(cfg)),
             "atom_return": Out(1),
