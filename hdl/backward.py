@@ -7,9 +7,8 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from nvnmd.hdl.dgr import dgr_port
-from nvnmd.hdl.layouts import MetaLayout
 from nvnmd.hdl.params import AcceleratorConfig
-from nvnmd.hdl.store import slot_layout
+from nvnmd.hdl.store import meta_layout, slot_layout
 
 
 def deriv_layout(cfg: AcceleratorConfig) -> data.StructLayout:
@@ -28,7 +27,7 @@ class NeighborBackward(wiring.Component):
         self.cfg = cfg
         ports = {
             "dgr": In(dgr_port(cfg)),
-            "meta": In(stream.Signature(MetaLayout(cfg))),
+            "meta": In(stream.Signature(meta_layout(cfg))),
             "slot_next": Out(1),
             "slot_o": In(slot_layout(cfg)),
             "deriv": Out(stream.Signature(deriv_layout(cfg))),

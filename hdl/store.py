@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from amaranth import Module, Mux, Signal
+from amaranth import Module, Mux, Signal, signed
 from amaranth.lib import data, fifo, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from nvnmd.hdl.flt import FltLayout
-from nvnmd.hdl.layouts import MetaLayout, StoreSlotLayout
 from nvnmd.hdl.params import AcceleratorConfig, ceil_div
 
 
@@ -15,6 +14,29 @@ def slot_layout(cfg: AcceleratorConfig) -> data.StructLayout:
     """One slot of a neighbour: L channels of G and of its derivative dG/ds."""
     lanes = data.ArrayLayout(FltLayout(cfg), cfg.lanes)
     return data.StructLayout({"g": lanes, "dg": lanes})
+
+
+def meta_layout(cfg: AcceleratorConfig) -> data.StructLayout:
+    """What the backward stage needs of a neighbour besides its slots.
+
+    `r` (3) and `r4` (s, h x, h y, h z), `h`, the table derivatives `ds` = ds/du and `dh` = dh/du;
+    the largest exponents (not below cfg.exp_floor) of its G, its dG/ds and its four r4; `last`
+    marks the atom's last neighbour.
+    """
+    one = FltLayout(cfg)
+    return data.StructLayout(
+        {
+            "r": data.ArrayLayout(one, 3),
+            "h": one,
+            "r4": data.ArrayLayout(one, 4),
+            "ds": one,
+            "dh": one,
+            "gmax": signed(cfg.exp_int),
+            "dgmax": signed(cfg.exp_int),
+            "r4max": signed(cfg.exp_int),
+            "last": 1,
+        }
+    )
 
 
 class NeighborStore(wiring.Component):
@@ -30,11 +52,11 @@ class NeighborStore(wiring.Component):
 
     Attributes
     ----------
-    slot_i : In, `StoreSlotLayout`
-        Append a slot word where `valid`.
-    meta_i : In, `MetaLayout`
-        Append a meta word where `valid`: in the cycle of the neighbour's last slot word or later.
-    meta : Out, stream of `MetaLayout`
+    slot_valid, slot_i : In
+        Append a slot word (`slot_layout`).
+    meta_valid, meta_i : In
+        Append a meta word (`meta_layout`), in the cycle of the neighbour's last slot word or later.
+    meta : Out, stream of `meta_layout`
         The oldest neighbour.
     slot_next : In
         Read the next slot word.
@@ -49,9 +71,11 @@ class NeighborStore(wiring.Component):
         self.slots = ceil_div(cfg.m1, cfg.lanes)
         super().__init__(
             {
-                "slot_i": In(StoreSlotLayout(cfg)),
-                "meta_i": In(MetaLayout(cfg)),
-                "meta": Out(stream.Signature(MetaLayout(cfg))),
+                "slot_valid": In(1),
+                "slot_i": In(slot_layout(cfg)),
+                "meta_valid": In(1),
+                "meta_i": In(meta_layout(cfg)),
+                "meta": Out(stream.Signature(meta_layout(cfg))),
                 "slot_next": In(1),
                 "slot_o": Out(slot_layout(cfg)),
                 "neighbor_return": Out(1),
@@ -70,14 +94,13 @@ class NeighborStore(wiring.Component):
         head, tail = Signal(range(depth)), Signal(range(depth))
         m.d.comb += [
             write.addr.eq(head),
-            write.data.g.eq(self.slot_i.g),
-            write.data.dg.eq(self.slot_i.dg),
-            write.en.eq(self.slot_i.valid),
+            write.data.eq(self.slot_i),
+            write.en.eq(self.slot_valid),
             read.addr.eq(tail),
             read.en.eq(self.slot_next),
             self.slot_o.eq(read.data),
         ]
-        with m.If(self.slot_i.valid):
+        with m.If(self.slot_valid):
             m.d.sync += head.eq(Mux(head == depth - 1, 0, head + 1))
         slot = Signal(range(max(2, self.slots)))
         with m.If(self.slot_next):
@@ -90,11 +113,11 @@ class NeighborStore(wiring.Component):
 
         # two entries more than there are credits: the queue's output register refills late
         m.submodules.meta_queue = queue = fifo.SyncFIFOBuffered(
-            width=MetaLayout(cfg).size, depth=cfg.store_neighbors + 2
+            width=meta_layout(cfg).size, depth=cfg.store_neighbors + 2
         )
         m.d.comb += [
             queue.w_data.eq(self.meta_i.as_value()),
-            queue.w_en.eq(self.meta_i.valid),
+            queue.w_en.eq(self.meta_valid),
             self.meta.payload.as_value().eq(queue.r_data),
             self.meta.valid.eq(queue.r_rdy),
             queue.r_en.eq(self.meta.ready),
