@@ -1,0 +1,126 @@
+"""The fitting net's part of the load image: float weights as the words the hardware multiplies."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from nvnmd.errors import InputError, RangeError
+from nvnmd.hdl.load import LANES, Section
+from nvnmd.hdl.params import AcceleratorConfig
+from nvnmd.quantize.fitting import quantize_weight
+from nvnmd.quantize.formats import FixFormat, to_fix
+from nvnmd.quantize.ops import FIX_FRAC, WEIGHT_FRAC, round_bits
+
+# The hardware keeps the shift ``weight_frac - exponent`` in this many bits.
+SHIFT_BITS = 6
+
+
+def fit_image(
+    weights: Sequence[ArrayLike], biases: Sequence[ArrayLike], cfg: AcceleratorConfig
+) -> dict[Section, NDArray[np.int64]]:
+    """The beats of the fitting-net sections, in their natural orders.
+
+    Parameters
+    ----------
+    weights : sequence of hidden+1 arrays, shape (ntypes, nin, nout)
+        Float weights, hidden layers first; types may be fewer than ``cfg.ntypes``, absent types
+        are filled with zeros.
+    biases : sequence of hidden+1 arrays, shape (ntypes, nout)
+        Float biases.
+    cfg : AcceleratorConfig
+        Sizes and formats.
+
+    Returns
+    -------
+    dict of Section to ndarray of int64, shape (beats, 4)
+        Signed mantissas (``weight_frac`` fraction bits below the exponent), exponents and biases
+        (``fix_frac`` fraction bits); see `nvnmd.hdl.load.Section`.
+
+    Raises
+    ------
+    InputError
+        If a shape is not the accelerator's.
+    RangeError
+        If a bias or an exponent leaves its format.
+    """
+    if (cfg.fix_frac, cfg.weight_frac) != (FIX_FRAC, WEIGHT_FRAC):
+        raise InputError(
+            f"accelerator: fix_frac and weight_frac are {cfg.fix_frac} and {cfg.weight_frac}, "
+            f"the quantized fitting net has {FIX_FRAC} and {WEIGHT_FRAC}"
+        )
+    w, b = _checked(weights, biases, cfg)
+    nt, hidden, width = cfg.ntypes, cfg.hidden, cfg.width
+    square = np.stack(w[:-1], axis=1)  # (ntypes, hidden, nin, nout)
+    forward, e_forward = quantize_weight(square)
+    backward, e_backward = quantize_weight(np.swapaxes(square, -1, -2))
+    last, e_last = quantize_weight(w[-1], whole=True)
+    columns = np.stack([e_forward, e_backward]).reshape(2, nt, hidden, width)
+
+    final = np.zeros((nt, LANES), dtype=np.int64)
+    final[:, 0] = final[:, 1] = _exponents(e_last[:, 0, 0], cfg, "last layer")
+    final[:, 2] = _fix(b[-1][:, 0], cfg.energy_bits, cfg, "last layer")
+    bias = np.stack([_fix(x, cfg.data_bits, cfg, f"layer {i}") for i, x in enumerate(b[:-1])],
+                    axis=1)
+    last_words = last.astype(np.int64).reshape(-1, LANES)
+    return {
+        Section.FIT_FORWARD: forward.astype(np.int64).reshape(-1, LANES),
+        Section.FIT_BACKWARD: backward.astype(np.int64).reshape(-1, LANES),
+        Section.FIT_LAST_FORWARD: last_words,
+        Section.FIT_LAST_BACKWARD: last_words.copy(),
+        Section.FIT_COLUMN: _exponents(columns, cfg, "hidden layers").reshape(-1, LANES),
+        Section.FIT_BIAS: bias.reshape(-1, LANES),
+        Section.FIT_LAST: final,
+    }
+
+
+def _checked(
+    weights: Sequence[ArrayLike], biases: Sequence[ArrayLike], cfg: AcceleratorConfig
+) -> tuple[list[NDArray[np.float64]], list[NDArray[np.float64]]]:
+    """Weights and biases padded with zeros to the accelerator's types, shapes verified."""
+    layers = cfg.hidden + 1
+    if len(weights) != layers or len(biases) != layers:
+        raise InputError(
+            f"fitting net: {len(weights)} weight and {len(biases)} bias arrays, expected {layers}"
+        )
+    padded_w, padded_b = [], []
+    for layer in range(layers):
+        w = np.asarray(weights[layer], dtype=np.float64)
+        b = np.asarray(biases[layer], dtype=np.float64)
+        nout = 1 if layer == cfg.hidden else cfg.width
+        have = len(w)
+        if not 1 <= have <= cfg.ntypes or w.shape[1:] != (cfg.width, nout) \
+                or b.shape != (have, nout):
+            raise InputError(
+                f"fitting net: layer {layer} has weights {w.shape} and biases {b.shape}, expected "
+                f"(types, {cfg.width}, {nout}) and (types, {nout}) of at most {cfg.ntypes} types"
+            )
+        if not (np.isfinite(w).all() and np.isfinite(b).all()):
+            raise RangeError(f"fitting net: layer {layer} holds a number that is not finite")
+        padded_w.append(np.concatenate([w, np.zeros((cfg.ntypes - have, cfg.width, nout))]))
+        padded_b.append(np.concatenate([b, np.zeros((cfg.ntypes - have, nout))]))
+    return padded_w, padded_b
+
+
+def _fix(
+    bias: NDArray[np.float64], bits: int, cfg: AcceleratorConfig, where: str
+) -> NDArray[np.int64]:
+    return to_fix(round_bits(bias, FIX_FRAC), FixFormat(bits, cfg.fix_frac),
+                  what=f"fitting net: {where}: bias")
+
+
+def _exponents(e: NDArray, cfg: AcceleratorConfig, where: str) -> NDArray[np.int64]:
+    """Exponents as the hardware can hold them: ``weight_frac - e`` in `SHIFT_BITS` bits.
+
+    Only columns of zeros have exponents below the range (a weight is at least 2**-fix_frac), and
+    shifting zero by less changes nothing.
+    """
+    exponents = np.asarray(e).astype(np.int64)
+    if exponents.max() > cfg.weight_frac:
+        raise RangeError(
+            f"fitting net: {where}: a weight of magnitude 2**{exponents.max()}, expected exponents "
+            f"up to {cfg.weight_frac}"
+        )
+    return np.maximum(exponents, cfg.weight_frac + 1 - (1 << SHIFT_BITS))
