@@ -1,0 +1,103 @@
+"""From float weights and tables to the frozen model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from nvnmd.config import RunConfig
+from nvnmd.errors import InputError, ModelFileError
+from nvnmd.mapping.build import Tables
+from nvnmd.quantize.model import Model, to_flt_table
+from nvnmd.weights import FloatWeights
+
+
+def freeze_model(
+    weights: FloatWeights,
+    tables: Tables,
+    config: RunConfig,
+    *,
+    origin: Mapping[str, Any] | None = None,
+) -> Model:
+    """Join fitting nets, statistics and tables to a frozen model.
+
+    Parameters
+    ----------
+    weights : FloatWeights
+        Fitting nets, statistics, biases; the embedding nets, if any, are kept for the float model.
+    tables : Tables
+        Built from the same statistics and embedding nets; cut to the flt format here.
+    config : RunConfig
+        Type map, slots, cut-off.
+    origin : mapping, optional
+        Where the model comes from, kept in the file's header.
+
+    Returns
+    -------
+    Model
+
+    Raises
+    ------
+    InputError
+        The weights do not fit the input document.
+    ModelFileError
+        Weights and tables do not fit one another.
+    RangeError
+        A table coefficient leaves the flt format.
+    """
+    _check(weights, tables, config)
+    return Model(
+        version=config.version,
+        type_map=config.type_map,
+        sel=config.descriptor.sel,
+        max_nnei=config.max_nnei,
+        rcut=config.descriptor.rcut,
+        rcut_smth=config.descriptor.rcut_smth,
+        axis_neuron=config.descriptor.axis_neuron,
+        u_layout=tables.u_layout,
+        s_layout=tables.s_layout,
+        table_u=to_flt_table(tables.u, "table u"),
+        table_u_grad=to_flt_table(tables.u_grad, "table u_grad"),
+        table_g=to_flt_table(tables.g, "table g"),
+        table_g_grad=to_flt_table(tables.g_grad, "table g_grad"),
+        fit_weights=weights.fit_weights,
+        fit_biases=weights.fit_biases,
+        t_bias_atom_e=weights.t_bias_atom_e,
+        davg=weights.davg,
+        dstd=weights.dstd,
+        embedding=weights.embedding,
+        origin=dict(origin or {}),
+    )
+
+
+def _check(weights: FloatWeights, tables: Tables, config: RunConfig) -> None:
+    """Compare the sizes of weights, tables and input document."""
+    ntypes = config.ntypes
+    if config.version != 0:
+        raise InputError(f"nvnmd/version: {config.version}, only version 0 can be frozen")
+    if weights.ntypes != ntypes or len(weights.t_bias_atom_e) != ntypes:
+        raise InputError(
+            f"nvnmd/type_map: names {ntypes} types, but the weights hold "
+            f"{len(weights.t_bias_atom_e)}"
+        )
+    if len(config.descriptor.sel) != ntypes:
+        raise InputError(
+            f"nvnmd/sel: {len(config.descriptor.sel)} entries, expected {ntypes}, one per type"
+        )
+    if len(tables.u) != ntypes or len(tables.g) != ntypes:
+        raise ModelFileError(f"tables of {len(tables.u)} types with weights of {ntypes}")
+    inputs = tables.g.shape[2] * config.descriptor.axis_neuron
+    widths = (*config.fitting.neuron, 1)
+    for layer, width in enumerate(widths):
+        found = weights.fit_weights[layer].shape if layer < len(weights.fit_weights) else None
+        if found != (ntypes, inputs, width):
+            raise InputError(
+                f"fitting layer {layer}: the weights have shape {found}, "
+                f"expected {(ntypes, inputs, width)} from the input document"
+            )
+        inputs = width
+    if len(weights.fit_weights) != len(widths):
+        raise InputError(
+            f"fitting_net/neuron: {len(widths) - 1} hidden layers, but the weights hold "
+            f"{len(weights.fit_weights) - 1}"
+        )

@@ -1,0 +1,157 @@
+"""map.npy and the frozen model: round trips, refusals, the reference data."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from nvnmd.config import (
+    DescriptorConfig,
+    FittingConfig,
+    LearningRateConfig,
+    LossConfig,
+    RunConfig,
+    TrainingConfig,
+)
+from nvnmd.deepmd_files import read_dict, write_dict
+from nvnmd.errors import InputError, ModelFileError
+from nvnmd.freeze import freeze_model
+from nvnmd.mapping_files import (
+    map_folder,
+    read_map,
+    tables_from_map,
+    tables_of_weights,
+    tables_to_map,
+    write_map,
+)
+from nvnmd.quantize.model import Model
+from nvnmd.weights import FloatWeights
+
+TABLES = ("u", "u_grad", "g", "g_grad")
+
+
+def random_weights(rng, ntypes=2, m1=8, axis=2, width=16, hidden=2):
+    def draw(*shape):
+        return rng.normal(size=shape) / np.sqrt(sum(shape[-2:]))
+
+    widths = [m1 * axis, *[width] * hidden, 1]
+    net = [1, m1 // 2, m1]
+    return FloatWeights(
+        embedding=tuple(
+            tuple((draw(i, o), draw(1, o)[0]) for i, o in pairwise(net)) for _ in range(ntypes)
+        ),
+        fit_weights=tuple(draw(ntypes, i, o) for i, o in pairwise(widths)),
+        fit_biases=tuple(0.1 * draw(ntypes, o) for o in widths[1:]),
+        davg=np.stack([rng.uniform(0.01, 0.1, ntypes), np.zeros(ntypes)], axis=1),
+        dstd=rng.uniform(0.1, 0.2, (ntypes, 2)),
+        t_bias_atom_e=rng.normal(size=ntypes),
+        min_nbor_dist=1.7,
+    )
+
+
+def small_config(ntypes=2, **changes):
+    settings = {
+        "version": 0,
+        "max_nnei": 128,
+        "type_map": ("Cu", "Au", "Ag", "Ni")[:ntypes],
+        "descriptor": DescriptorConfig(
+            sel=(12,) * ntypes, rcut=4.0, rcut_smth=1.0, neuron=(4, 8), axis_neuron=2
+        ),
+        "fitting": FittingConfig(neuron=(16, 16)),
+        "learning_rate": LearningRateConfig(),
+        "loss": LossConfig(),
+        "training": TrainingConfig(systems=("none",), batch_size=(1,), numb_steps=1),
+    }
+    return RunConfig(**(settings | changes))
+
+
+@pytest.fixture
+def weights():
+    return random_weights(np.random.default_rng(5))
+
+
+def test_map_round_trip(weights, tmp_path):
+    tables = tables_of_weights(weights, 4.0, 1.0)
+    write_map(tmp_path / "map.npy", tables)
+    again = read_map(tmp_path / "map.npy")
+    assert again.u_layout == tables.u_layout and again.s_layout == tables.s_layout
+    for name in TABLES:
+        np.testing.assert_array_equal(getattr(again, name), getattr(tables, name))
+
+
+def test_map_refusals(weights):
+    content = tables_to_map(tables_of_weights(weights, 4.0, 1.0))
+    with pytest.raises(ModelFileError, match="'h_grad' is missing"):
+        tables_from_map({k: v for k, v in content.items() if k != "h_grad"})
+    with pytest.raises(ModelFileError, match="h has shape"):
+        tables_from_map(content | {"h": [t[:-1] for t in content["h"]]})
+    with pytest.raises(ModelFileError, match="not finite"):
+        tables_from_map(content | {"s": [t * np.nan for t in content["s"]]})
+    with pytest.raises(ModelFileError, match="version 1"):
+        tables_from_map(content | {"gt": np.zeros(3)})
+
+
+def test_map_folder(weights, tmp_path):
+    config = {"dscp": {"rcut": 4.0, "rcut_smth": 1.0, "dmin": 0.0}, "ctrl": {"VERSION": 0}}
+    write_dict(tmp_path / "config.npy", config)
+    write_dict(tmp_path / "weight.npy", weights.to_deepmd((12, 12)))
+    written = map_folder(tmp_path)
+    assert written == tmp_path / "map.npy"
+    tables, again = tables_of_weights(weights, 4.0, 1.0), read_map(written)
+    for name in TABLES:
+        np.testing.assert_array_equal(getattr(again, name), getattr(tables, name))
+    write_dict(tmp_path / "config.npy", config | {"ctrl": {"VERSION": 1}})
+    with pytest.raises(ModelFileError, match="NVNMD version 1, expected version 0"):
+        map_folder(tmp_path)
+    write_dict(tmp_path / "config.npy", {"ctrl": {"VERSION": 0}})
+    with pytest.raises(ModelFileError, match=r"config.npy: no usable value of 'dscp'"):
+        map_folder(tmp_path)
+    write_dict(tmp_path / "config.npy", config)
+    bare = {k: v for k, v in weights.to_deepmd((12, 12)).items() if "filter_type" not in k}
+    write_dict(tmp_path / "weight.npy", bare)
+    with pytest.raises(ModelFileError, match="no embedding nets"):
+        map_folder(tmp_path)
+
+
+def test_freeze_round_trip(weights, tmp_path):
+    model = freeze_model(weights, tables_of_weights(weights, 4.0, 1.0), small_config())
+    assert (model.ntypes, model.m1, model.m2, model.width, model.nnei) == (2, 8, 2, 16, 24)
+    model.save(tmp_path / "model.nvnmd")
+    again = Model.load(tmp_path / "model.nvnmd")
+    assert again.digest == model.digest
+    np.testing.assert_array_equal(again.table_g, model.table_g)
+    np.testing.assert_array_equal(again.fit_weights[1], weights.fit_weights[1])
+
+
+def test_freeze_refuses_what_does_not_fit(weights):
+    tables = tables_of_weights(weights, 4.0, 1.0)
+    with pytest.raises(InputError, match="type_map: names 3 types, but the weights hold 2"):
+        freeze_model(weights, tables, small_config(3))
+    with pytest.raises(InputError, match="fitting layer 0"):
+        freeze_model(weights, tables, small_config(fitting=FittingConfig(neuron=(17, 17))))
+    with pytest.raises(InputError, match="fitting_net/neuron: 1 hidden"):
+        freeze_model(
+            random_weights(np.random.default_rng(0), width=1),
+            tables,
+            small_config(fitting=FittingConfig(neuron=(1,))),
+        )
+    with pytest.raises(InputError, match="only version 0"):
+        freeze_model(weights, tables, small_config(version=1))
+
+
+@pytest.mark.shared
+def test_reference_folder_gives_the_same_map_layout(shared, tmp_path):
+    folder = shared / "golden" / "v0_ni128_gete" / "nvnmd_cnn"
+    written = read_dict(map_folder(folder, tmp_path / "map.npy"))
+    reference = read_dict(folder / "map.npy")
+    assert list(written) == list(reference)
+    for key, value in reference.items():
+        if key.startswith("cfg"):
+            assert written[key] == value
+        else:
+            assert [t.shape for t in written[key]] == [t.shape for t in value]
+            np.testing.assert_allclose(
+                np.stack(written[key])[..., 3::4], np.stack(value)[..., 3::4], rtol=0, atol=1e-11
+            )
