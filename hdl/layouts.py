@@ -48,50 +48,6 @@ class SlotLayout(data.StructLayout):
         )
 
 
-class StoreSlotLayout(data.StructLayout):
-    """What the neighbour store keeps per slot of a real neighbour: G and dG/ds."""
-
-    def __init__(self, cfg: AcceleratorConfig) -> None:
-        flt = FltLayout(cfg)
-        super().__init__(
-            {
-                "valid": 1,
-                "slot": slot_bits(cfg),
-                "g": data.ArrayLayout(flt, cfg.lanes),
-                "dg": data.ArrayLayout(flt, cfg.lanes),
-            }
-        )
-
-
-class MetaLayout(data.StructLayout):
-    """What the neighbour store keeps once per real neighbour, valid after its last slot.
-
-    `r` displacement, `h` and `r4` = [s, h x, h y, h z], `ds` and `dh` the slopes ds/du and dh/du;
-    `gmax`, `dgmax`, `r4max` the largest exponents over all of G, dG/ds and R4 (at least
-    `exp_floor`); `last` marks the atom's last neighbour.
-    """
-
-    def __init__(self, cfg: AcceleratorConfig) -> None:
-        flt = FltLayout(cfg)
-        exponent = signed(cfg.exp_int)
-        super().__init__(
-            {
-                "valid": 1,
-                "r": data.ArrayLayout(flt, 3),
-                "h": flt,
-                "r4": data.ArrayLayout(flt, 4),
-                "ds": flt,
-                "dh": flt,
-                "gmax": exponent,
-                "dgmax": exponent,
-                "r4max": exponent,
-                "ntype": cfg.type_bits,
-                "ctype": cfg.type_bits,
-                "last": 1,
-            }
-        )
-
-
 class SumLayout(data.StructLayout):
     """One slot of a group's finished sums: ``sums[lane][c]``, whole numbers of 2**-fix_frac."""
 
