@@ -29,7 +29,8 @@ class AcceleratorConfig:
     version : int
         NVNMD version. 0: one embedding table set and one fitting net per type.
     ntypes : int
-        Types the memories are sized for (1 to 4 in version 0); a loaded model may use fewer.
+        Types the memories are sized for, a power of two (1, 2 or 4 in version 0); a loaded model
+        may use fewer.
     max_nnei : int
         Largest number of neighbours of one atom (128 or 256 on the vendor's machine).
     m1, m2 : int
@@ -101,7 +102,7 @@ class AcceleratorConfig:
         limit = 4 if self.version == 0 else 32
         if not 1 <= self.ntypes <= limit:
             raise InputError(f"accelerator: ntypes is {self.ntypes}, expected 1 to {limit}")
-        for name in ("max_nnei", "m1", "m2", "width", "fold", "fit_cols", "fit_rows"):
+        for name in ("ntypes", "max_nnei", "m1", "m2", "width", "fold", "fit_cols", "fit_rows"):
             if not _power_of_two(getattr(self, name)):
                 raise InputError(
                     f"accelerator: {name} is {getattr(self, name)}, expected a power of two"

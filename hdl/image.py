@@ -1,0 +1,168 @@
+"""The load image: a model as the beats of the load stream.
+
+An image is one header beat and the sections of `nvnmd.hdl.load.Section` in order, each in its
+natural order, so that one image serves every fold of one set of sizes. The header's four lanes
+are a magic number, the fingerprint of the sizes, the number of payload beats and the CRC-32 of the
+payload (the usual one, over the beats as little-endian bytes).
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nvnmd.errors import InputError, RangeError
+from nvnmd.hdl.fitweights import fit_image
+from nvnmd.hdl.load import LANES, Section
+from nvnmd.hdl.params import AcceleratorConfig, ceil_div
+from nvnmd.mapping.lookup import evaluate, locate
+from nvnmd.quantize.formats import FIX, FloatFormat, encode_flt, to_fix
+from nvnmd.quantize.model import Model
+from nvnmd.quantize.ops import FIX_FRAC, product_to_fix
+
+MAGIC = 0x304D564E  # "NVM0"
+Beats = NDArray[np.uint32]
+
+# Parameters that shape the memories; folds and pipeline depths do not.
+_SIZES = (
+    "version", "ntypes", "max_nnei", "m1", "m2", "width", "hidden", "frac", "exp_bits", "fix_frac",
+    "data_bits", "weight_bits", "weight_frac", "u_segments", "s_segments",
+)
+
+
+def fingerprint(cfg: AcceleratorConfig) -> int:
+    """32-bit digest of the sizes an image depends on."""
+    sizes = {name: getattr(cfg, name) for name in _SIZES}
+    return zlib.crc32(json.dumps(sizes, sort_keys=True).encode())
+
+
+def section_beats(cfg: AcceleratorConfig) -> dict[Section, int]:
+    """Number of beats of each section, in the order of the image."""
+    nt, width = cfg.ntypes, cfg.width
+    square = nt * cfg.hidden * width * width // LANES
+    return {
+        Section.PARAMS: 1 + ceil_div(nt, LANES),
+        Section.EMPTY: nt * nt * cfg.m1 // LANES,
+        Section.U_VALUE: nt * cfg.u_rows * 2,
+        Section.U_GRAD: nt * cfg.u_rows * 2,
+        Section.G_VALUE: nt * cfg.s_rows * cfg.m1,
+        Section.G_GRAD: nt * cfg.s_rows * cfg.m1,
+        Section.FIT_FORWARD: square,
+        Section.FIT_BACKWARD: square,
+        Section.FIT_LAST_FORWARD: nt * width // LANES,
+        Section.FIT_LAST_BACKWARD: nt * width // LANES,
+        Section.FIT_COLUMN: 2 * nt * cfg.hidden * width // LANES,
+        Section.FIT_BIAS: nt * cfg.hidden * width // LANES,
+        Section.FIT_LAST: nt,
+    }
+
+
+def empty_slot_words(model: Model) -> NDArray[np.int64]:
+    """What an empty slot adds to row 0 of GR, in units of 2**-23.
+
+    Returns
+    -------
+    ndarray of int64, shape (ntypes, ntypes, M1)
+        Indexed by centre type and neighbour type.
+    """
+    nt = model.ntypes
+    row, offset = locate(np.zeros(1), model.u_layout)
+    s0 = np.array([evaluate(model.table_u[t], row, offset)[0, 0] for t in range(nt)])
+    row, offset = locate(s0, model.s_layout)
+    g0 = np.stack([evaluate(model.table_g[t], row, offset) for t in range(nt)], axis=1)
+    words = product_to_fix(s0[:, None, None], g0)
+    return to_fix(words * 2.0**-FIX_FRAC, FIX, what="empty slot")
+
+
+def check_fits(model: Model, cfg: AcceleratorConfig) -> None:
+    """Refuse a model that the accelerator's sizes cannot hold.
+
+    Raises
+    ------
+    InputError
+        Naming the size, the model's value and the accelerator's.
+    """
+    for name, found, have in (
+        ("version", model.version, cfg.version),
+        ("m1", model.m1, cfg.m1),
+        ("m2", model.m2, cfg.m2),
+        ("fitting width", model.width, cfg.width),
+        ("hidden layers", model.hidden, cfg.hidden),
+    ):
+        if found != have:
+            raise InputError(f"model: {name} is {found}, the accelerator is built for {have}")
+    if model.ntypes > cfg.ntypes:
+        raise InputError(f"model: {model.ntypes} types, the accelerator holds {cfg.ntypes}")
+    if model.nnei > cfg.max_nnei:
+        raise InputError(
+            f"model: sel sums to {model.nnei}, the accelerator holds {cfg.max_nnei} neighbours"
+        )
+    for name, layout, segments in (
+        ("u", model.u_layout, cfg.u_segments), ("s", model.s_layout, cfg.s_segments)
+    ):
+        found_segments = tuple((int(np.log2(s.step)), s.rows) for s in layout.segments)
+        if found_segments != segments or any(s.start != 0.0 for s in layout.segments):
+            raise InputError(
+                f"model: {name} table has segments {found_segments}, the accelerator {segments}"
+            )
+
+
+def build_image(model: Model, cfg: AcceleratorConfig) -> Beats:
+    """The whole load image of a model.
+
+    Returns
+    -------
+    ndarray of uint32, shape (1 + payload beats, 4)
+
+    Raises
+    ------
+    InputError
+        If the model does not fit the accelerator.
+    RangeError
+        If a table coefficient or a weight leaves its format.
+    """
+    check_fits(model, cfg)
+    sections = _sections(model, cfg)
+    sections.update(fit_image(model.fit_weights, model.fit_biases, cfg))
+    payload = []
+    for section, count in section_beats(cfg).items():
+        beats = np.asarray(sections[section]).astype(np.int64) & 0xFFFFFFFF
+        if beats.shape != (count, LANES):
+            raise ValueError(f"section {section.name} has shape {beats.shape}, not ({count}, 4)")
+        payload.append(beats.astype("<u4"))
+    body = np.concatenate(payload)
+    header = np.array(
+        [[MAGIC, fingerprint(cfg), len(body), zlib.crc32(body.tobytes())]], dtype="<u4"
+    )
+    return np.concatenate([header, body])
+
+
+def _sections(model: Model, cfg: AcceleratorConfig) -> dict[Section, NDArray]:
+    nt, have = cfg.ntypes, model.ntypes
+    fmt = FloatFormat(cfg.exp_bits, cfg.frac)
+    x0 = model.s_layout.x0 * 256.0
+    if not -2048 <= x0 < 2048 or x0 != int(x0) or model.u_layout.x0 != 0.0:
+        raise RangeError(f"G table starts at {model.s_layout.x0}, expected a multiple of 1/256 "
+                         "between -8 and 8")
+    sel = np.zeros(ceil_div(nt, LANES) * LANES, dtype=np.int64)
+    sel[:have] = model.sel
+    params = np.concatenate([[have, model.nix_shift, int(x0), model.nnei], sel])
+    empty = np.zeros((nt, nt, cfg.m1), dtype=np.int64)
+    empty[:have, :have] = empty_slot_words(model)
+    sections: dict[Section, NDArray] = {
+        Section.PARAMS: params.reshape(-1, LANES),
+        Section.EMPTY: empty.reshape(-1, LANES),
+    }
+    for section, table in (
+        (Section.U_VALUE, model.table_u),
+        (Section.U_GRAD, model.table_u_grad),
+        (Section.G_VALUE, model.table_g),
+        (Section.G_GRAD, model.table_g_grad),
+    ):
+        words = np.zeros((nt, *table.shape[1:]), dtype=np.uint32)
+        words[:have] = encode_flt(table, fmt, what=f"table {section.name}")
+        sections[section] = words.reshape(-1, LANES)
+    return sections
