@@ -6,6 +6,7 @@ what stands here, and `nvnmd.quantize.tf_ops` offers the same functions for tens
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
@@ -57,6 +58,9 @@ class Namespace(Protocol):
 
     def transpose(self, a: Array) -> Array:
         """Swap the last two axes."""
+
+    def rounding(self, f: Callable[[Array], Array], x: Array) -> Array:
+        """f(x), where f only drops bits of x: to a differentiable library its slope is 1."""
 
     def shift_right(self, i: Array, n: int) -> Array:
         """Arithmetic shift of int64."""
@@ -114,6 +118,9 @@ class NumpyNamespace:
 
     def transpose(self, a: Array) -> Array:
         return np.swapaxes(a, -1, -2)
+
+    def rounding(self, f: Callable[[Array], Array], x: Array) -> Array:
+        return f(x)
 
     def shift_right(self, i: Array, n: int) -> Array:
         return i >> n

@@ -32,8 +32,12 @@ def exponent(x: Array, xp: Namespace = NUMPY) -> Array:
 
 def trunc_flt(x: Array, frac: int = FRAC, xp: Namespace = NUMPY) -> Array:
     """Cut a number to `frac` fraction bits of its mantissa, toward zero; subnormals become 0."""
-    kept = xp.from_bits(xp.bit_and(xp.bits(x), ~((1 << (52 - frac)) - 1)))
-    return xp.where(exponent(x, xp) == -1023, kept * 0.0, kept)
+
+    def cut(v: Array) -> Array:
+        kept = xp.from_bits(xp.bit_and(xp.bits(v), ~((1 << (52 - frac)) - 1)))
+        return xp.where(exponent(v, xp) == -1023, kept * 0.0, kept)
+
+    return xp.rounding(cut, x)
 
 
 def trunc_whole(x: Array, xp: Namespace = NUMPY) -> Array:
