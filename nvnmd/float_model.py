@@ -1,0 +1,577 @@
+"""The continuous (float) model: NVNMD's variant of se_e2_a with forces by explicit derivatives.
+
+One text of the formulas serves NumPy (prediction without TensorFlow) and TensorFlow (training):
+`atomic_energies` is written with the functions of `Math` and with operators only. Forces come
+from derivatives propagated by hand from the energy back to the displacements, so that training on
+forces needs one reverse pass and not two.
+
+Per centre atom, with r the displacement to a neighbour and sw the quintic switch:
+
+- s = (sw/r - davg)/dstd, h = (sw/r²)/dstd', R4 = [s, h x, h y, h z]; an empty slot has sw = 0, so
+  it still contributes s = -davg/dstd;
+- G = embedding(s), one net per neighbour type, tanh, [x, x] added where a layer doubles its width;
+- GR = R4ᵀ G / NIX, D[M2 i + k] = sum over the four rows of GR[c, i] GR[c, (i + k) mod M1];
+- energy = fitting(D) + t_bias_atom_e, one net per centre type, tanh4, second and later hidden
+  layers add their input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from nvnmd.neighbors import Neighborhood, Overflow, build_neighborhood
+
+Array = Any
+Net = Sequence[tuple[Array, Array]]
+
+
+class Math(Protocol):
+    """What the formulas ask of an array library."""
+
+    def tanh(self, x: Array) -> Array: ...
+    def sqrt(self, x: Array) -> Array: ...
+    def sign(self, x: Array) -> Array: ...
+    def abs(self, x: Array) -> Array: ...
+    def minimum(self, a: Array, b: Array) -> Array: ...
+    def maximum(self, a: Array, b: Array) -> Array: ...
+    def where(self, c: Array, a: Array, b: Array) -> Array: ...
+    def sum(self, x: Array, axis: int) -> Array: ...
+    def stack(self, parts: Sequence[Array], axis: int) -> Array: ...
+    def concat(self, parts: Sequence[Array], axis: int) -> Array: ...
+    def reshape(self, x: Array, shape: Sequence[int]) -> Array: ...
+    def transpose(self, x: Array) -> Array: ...
+
+
+class NumpyMath:
+    """The NumPy form of `Math`."""
+
+    def tanh(self, x: Array) -> Array:
+        return np.tanh(x)
+
+    def sqrt(self, x: Array) -> Array:
+        return np.sqrt(x)
+
+    def sign(self, x: Array) -> Array:
+        return np.sign(x)
+
+    def abs(self, x: Array) -> Array:
+        return np.abs(x)
+
+    def minimum(self, a: Array, b: Array) -> Array:
+        return np.minimum(a, b)
+
+    def maximum(self, a: Array, b: Array) -> Array:
+        return np.maximum(a, b)
+
+    def where(self, c: Array, a: Array, b: Array) -> Array:
+        return np.where(c, a, b)
+
+    def sum(self, x: Array, axis: int) -> Array:
+        return np.sum(x, axis=axis)
+
+    def stack(self, parts: Sequence[Array], axis: int) -> Array:
+        return np.stack(parts, axis=axis)
+
+    def concat(self, parts: Sequence[Array], axis: int) -> Array:
+        return np.concatenate(parts, axis=axis)
+
+    def reshape(self, x: Array, shape: Sequence[int]) -> Array:
+        return np.reshape(x, shape)
+
+    def transpose(self, x: Array) -> Array:
+        return np.swapaxes(x, -1, -2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shape:
+    """The sizes that the formulas depend on.
+
+    Attributes
+    ----------
+    atoms : tuple of int
+        Centre atoms of each type; atoms come in blocks of one type, ascending.
+    slots : tuple of int
+        Slots present for each neighbour type, in the same order.
+    sel : tuple of int
+        Slots of the model; `sel - slots` empty ones are added in closed form.
+    rcut, rcut_smth : float
+        Cut-off and start of smoothing in Å.
+    axis_neuron : int
+        M2.
+    """
+
+    atoms: tuple[int, ...]
+    slots: tuple[int, ...]
+    sel: tuple[int, ...]
+    rcut: float
+    rcut_smth: float
+    axis_neuron: int = 4
+
+    @property
+    def nix(self) -> int:
+        """The power of two that GR is divided by."""
+        return nix(sum(self.sel))
+
+
+def nix(slots: int) -> int:
+    """Return ``2**ceil(log2(slots/1.5))``, the normalisation of GR.
+
+    Parameters
+    ----------
+    slots : int
+        Number of neighbour slots of the model, all types together.
+    """
+    power = 1
+    while 3 * power < 2 * slots:
+        power *= 2
+    return power
+
+
+def switch(xp: Math, r: Array, rcut_smth: float, rcut: float) -> tuple[Array, Array]:
+    """Return the quintic switch and its derivative.
+
+    Parameters
+    ----------
+    xp : Math
+        Array library.
+    r : array
+        Distances in Å.
+    rcut_smth, rcut : float
+        The switch falls from 1 to 0 between them.
+
+    Returns
+    -------
+    sw, dsw : arrays shaped as r
+        Dimensionless and 1/Å.
+    """
+    span = rcut - rcut_smth
+    t = xp.minimum(xp.maximum((r - rcut_smth) / span, 0.0), 1.0)
+    rest = -6.0 * t * t + 15.0 * t - 10.0
+    sw = t * t * t * rest + 1.0
+    dsw = (3.0 * t * t * rest + t * t * t * (15.0 - 12.0 * t)) / span
+    return sw, dsw
+
+
+def environment(
+    xp: Math,
+    rij: Array,
+    mask: Array,
+    davg: Array,
+    dstd: Array,
+    rcut_smth: float,
+    rcut: float,
+) -> tuple[Array, Array, Array, Array]:
+    """Return s, h and their derivatives by distance, divided by the distance.
+
+    Parameters
+    ----------
+    xp : Math
+        Array library.
+    rij : (a, m, 3)
+        Displacements in Å; anything finite in empty slots.
+    mask : (a, m) bool
+        Whether a slot is filled.
+    davg, dstd : (a, 2)
+        Statistics of each centre's type.
+    rcut_smth, rcut : float
+        Range of the switch in Å.
+
+    Returns
+    -------
+    s, h, ds, dh : (a, m)
+        ``ds`` is (ds/dr)/r, so that the gradient by displacement is ``ds * rij``.
+    """
+    square = rij[..., 0] ** 2 + rij[..., 1] ** 2 + rij[..., 2] ** 2
+    r = xp.sqrt(xp.where(mask, square, 1.0))
+    inverse = 1.0 / r
+    sw, dsw = switch(xp, r, rcut_smth, rcut)
+    zero = 0.0
+    radial = xp.where(mask, sw * inverse, zero)
+    angular = xp.where(mask, sw * inverse * inverse, zero)
+    dradial = xp.where(mask, (dsw - sw * inverse) * inverse * inverse, zero)
+    dangular = xp.where(mask, (dsw - 2.0 * sw * inverse) * inverse * inverse * inverse, zero)
+    s = (radial - davg[:, 0:1]) / dstd[:, 0:1]
+    h = angular / dstd[:, 1:2]
+    return s, h, dradial / dstd[:, 0:1], dangular / dstd[:, 1:2]
+
+
+def embed(xp: Math, net: Net, s: Array) -> tuple[Array, Array]:
+    """Evaluate an embedding net and its derivative.
+
+    Parameters
+    ----------
+    xp : Math
+        Array library.
+    net : sequence of (weight (nin, nout), bias (nout,))
+        Layers; the first has one input.
+    s : (..., 1)
+        Scaled radial values.
+
+    Returns
+    -------
+    g, dg : (..., M1)
+        Features and their derivatives by s.
+    """
+    y, dy = s, None
+    for weight, bias in net:
+        nin, nout = weight.shape
+        if dy is None:
+            t = xp.tanh(y * weight[0] + bias)
+            dt = (1.0 - t * t) * weight[0]
+            slope = y * 0.0 + 1.0
+        else:
+            t = xp.tanh(y @ weight + bias)
+            dt = (1.0 - t * t) * (dy @ weight)
+            slope = dy
+        if nout == 2 * nin:
+            t = t + xp.concat([y, y], -1)
+            dt = dt + xp.concat([slope, slope], -1)
+        elif nout == nin:
+            t, dt = t + y, dt + slope
+        y, dy = t, dt
+    return y, dy
+
+
+def tanh4(xp: Math, z: Array) -> tuple[Array, Array]:
+    """Return the activation and its derivative.
+
+    Parameters
+    ----------
+    xp : Math
+        Array library.
+    z : array
+        Argument.
+
+    Returns
+    -------
+    y, dy : arrays shaped as z
+        ``y = sign(z) (a⁴/16 - a³/4 + a)`` with ``a = min(|z|, 2)``, which is 1 at 2 with slope 0.
+    """
+    a = xp.minimum(xp.abs(z), 2.0)
+    square = a * a
+    y = xp.sign(z) * (square * (square * 0.0625 - a * 0.25) + a)
+    return y, square * (a * 0.25 - 0.75) + 1.0
+
+
+def fit(xp: Math, net: Net, d: Array) -> tuple[Array, Array]:
+    """Evaluate a fitting net and the derivative of its output by its input.
+
+    Parameters
+    ----------
+    xp : Math
+        Array library.
+    net : sequence of (weight (nin, nout), bias (nout,))
+        Hidden layers and a last linear one with one output.
+    d : (a, n)
+        Descriptors.
+
+    Returns
+    -------
+    energy : (a,)
+        Output in eV.
+    gradient : (a, n)
+        dE/dD.
+    """
+    x, slopes = d, []
+    for k, (weight, bias) in enumerate(net[:-1]):
+        y, slope = tanh4(xp, x @ weight + bias)
+        slopes.append(slope)
+        x = x + y if _skips(k, weight) else y
+    weight, bias = net[-1]
+    energy = (x @ weight + bias)[:, 0]
+    gradient = weight[:, 0] + 0.0 * x
+    for k in reversed(range(len(slopes))):
+        weight = net[k][0]
+        back = (gradient * slopes[k]) @ xp.transpose(weight)
+        gradient = gradient + back if _skips(k, weight) else back
+    return energy, gradient
+
+
+def _skips(k: int, weight: Array) -> bool:
+    """Whether hidden layer k adds its input: not the first, and only at equal widths."""
+    return k > 0 and weight.shape[0] == weight.shape[1]
+
+
+def describe(xp: Math, gr: Array, m2: int) -> Array:
+    """Return the descriptor (a, M1 * M2) of GR (a, 4, M1)."""
+    m1 = gr.shape[-1]
+    parts = [xp.sum(gr * _rolled(xp, gr, k), 1) for k in range(m2)]
+    return xp.reshape(xp.stack(parts, -1), (-1, m1 * m2))
+
+
+def describe_gradient(xp: Math, gr: Array, dd: Array, m2: int) -> Array:
+    """Return dE/dGR (a, 4, M1) from dE/dD (a, M1 * M2)."""
+    m1 = gr.shape[-1]
+    dd = xp.reshape(dd, (-1, 1, m1, m2))
+    total = None
+    for k in range(m2):
+        part = dd[..., k] * _rolled(xp, gr, k) + _rolled(xp, dd[..., k] * gr, m1 - k)
+        total = part if total is None else total + part
+    return total
+
+
+def _rolled(xp: Math, x: Array, k: int) -> Array:
+    """Return x with the last axis moved left by k, around the end."""
+    if k % x.shape[-1] == 0:
+        return x
+    return xp.concat([x[..., k:], x[..., :k]], -1)
+
+
+def atomic_energies(
+    xp: Math,
+    shape: Shape,
+    embedding: Sequence[Net],
+    fitting: Sequence[Net],
+    t_bias: Array,
+    davg: Array,
+    dstd: Array,
+    rij: Array,
+    mask: Array,
+) -> tuple[Array, Array]:
+    """Return atomic energies and the gradient of the total energy by every displacement.
+
+    Parameters
+    ----------
+    xp : Math
+        Array library.
+    shape : Shape
+        Sizes; `a = sum(shape.atoms)` centres, `m = sum(shape.slots)` slots.
+    embedding : per neighbour type, layers (weight, bias)
+        Embedding nets.
+    fitting : per centre type, layers (weight, bias)
+        Fitting nets.
+    t_bias : (ntypes,)
+        Atomic energy bias in eV.
+    davg, dstd : (ntypes, 2)
+        Statistics.
+    rij : (a, m, 3)
+        Displacements from centre to neighbour in Å.
+    mask : (a, m) bool
+        Filled slots.
+
+    Returns
+    -------
+    energy : (a,)
+        In eV.
+    gradient : (a, m, 3)
+        dE/d(rij) in eV/Å, 0 in empty slots.
+    """
+    # Empty slots that the arrays leave out see s(0), which depends on the centre's type only.
+    absent = [total - here for total, here in zip(shape.sel, shape.slots, strict=True)]
+    s_empty = xp.reshape(-davg[:, 0] / dstd[:, 0], (-1, 1))
+    per_atom = _Rows(xp, shape.atoms)
+    s, h, ds, dh = environment(
+        xp, rij, mask, per_atom(davg), per_atom(dstd), shape.rcut_smth, shape.rcut
+    )
+    r4 = xp.stack([s, h * rij[..., 0], h * rij[..., 1], h * rij[..., 2]], -1)
+
+    gr, row0, features, start = None, None, [], 0
+    for t, width in enumerate(shape.slots):
+        block = slice(start, start + width)
+        start += width
+        g, dg = embed(xp, embedding[t], s[:, block, None])
+        part = xp.transpose(r4[:, block]) @ g
+        gr = part if gr is None else gr + part
+        features.append((block, g, dg))
+        if absent[t]:
+            empty, _ = embed(xp, embedding[t], s_empty)
+            term = absent[t] * s_empty * empty
+            row0 = term if row0 is None else row0 + term
+    if row0 is not None:
+        row = per_atom(row0)[:, None, :]
+        gr = gr + xp.concat([row, row * 0.0, row * 0.0, row * 0.0], 1)
+    gr = gr / shape.nix
+    d = describe(xp, gr, shape.axis_neuron)
+
+    energies, gradients, start = [], [], 0
+    for t, count in enumerate(shape.atoms):
+        if count:
+            energy, gradient = fit(xp, fitting[t], d[start : start + count])
+            energies.append(energy + t_bias[t])
+            gradients.append(gradient)
+        start += count
+    dd = xp.concat(gradients, 0)
+
+    dgr = xp.transpose(describe_gradient(xp, gr, dd, shape.axis_neuron) / shape.nix)
+    dr4 = xp.concat([g @ dgr for _, g, _ in features], 1)
+    through_g = xp.concat([xp.sum(r4[:, block] * (dg @ dgr), -1) for block, _, dg in features], 1)
+    by_s = dr4[..., 0] + through_g
+    by_h = dr4[..., 1] * rij[..., 0] + dr4[..., 2] * rij[..., 1] + dr4[..., 3] * rij[..., 2]
+    radial = by_s * ds + by_h * dh
+    pair = radial[..., None] * rij + h[..., None] * dr4[..., 1:]
+    return xp.concat(energies, 0), pair
+
+
+class FloatParameters(Protocol):
+    """What prediction needs of a model: `nvnmd.weights.FloatWeights` and the frozen model have it."""
+
+    @property
+    def embedding(self) -> Sequence[Net]: ...
+    @property
+    def fit_weights(self) -> Sequence[Array]: ...
+    @property
+    def fit_biases(self) -> Sequence[Array]: ...
+    @property
+    def davg(self) -> Array: ...
+    @property
+    def dstd(self) -> Array: ...
+    @property
+    def t_bias_atom_e(self) -> Array: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class FloatPrediction:
+    """Energy and its derivatives for one frame, atoms in the order they were given.
+
+    Attributes
+    ----------
+    energy : float
+        Total energy in eV.
+    atom_energy : (n,) float64
+        Atomic energies in eV.
+    force : (n, 3) float64
+        Forces in eV/Å.
+    virial : (3, 3) float64
+        ``sum over pairs of (force on the neighbour)_a r_b`` in eV.
+    """
+
+    energy: float
+    atom_energy: NDArray[np.float64]
+    force: NDArray[np.float64]
+    virial: NDArray[np.float64]
+
+
+def predict_float(
+    parameters: FloatParameters,
+    coord: ArrayLike,
+    box: ArrayLike | None,
+    types: ArrayLike,
+    *,
+    sel: Sequence[int],
+    rcut: float,
+    rcut_smth: float,
+    axis_neuron: int = 4,
+    overflow: Overflow = "error",
+) -> FloatPrediction:
+    """Predict one frame with the float model, in NumPy.
+
+    Parameters
+    ----------
+    parameters : FloatParameters
+        Weights and statistics.
+    coord : (n, 3) array_like
+        Positions in Å.
+    box : (3, 3) array_like or None
+        Cell vectors in rows, in Å; None for an open system.
+    types : (n,) array_like of int
+        Types.
+    sel : sequence of int
+        Slots per neighbour type.
+    rcut, rcut_smth : float
+        Cut-off and start of smoothing in Å.
+    axis_neuron : int
+        M2.
+    overflow : {"error", "truncate"}
+        See `build_neighborhood`.
+
+    Returns
+    -------
+    FloatPrediction
+
+    Raises
+    ------
+    InputError, NeighborOverflowError
+        See `build_neighborhood`.
+    """
+    near = build_neighborhood(coord, box, types, sel, rcut, overflow=overflow)
+    return predict_neighborhood(
+        parameters, near, sel=sel, rcut=rcut, rcut_smth=rcut_smth, axis_neuron=axis_neuron
+    )
+
+
+def predict_neighborhood(
+    parameters: FloatParameters,
+    near: Neighborhood,
+    *,
+    sel: Sequence[int],
+    rcut: float,
+    rcut_smth: float,
+    axis_neuron: int = 4,
+) -> FloatPrediction:
+    """Predict one frame whose neighbours are known; see `predict_float`."""
+    ntypes = len(sel)
+    keep, widths = occupied_slots(near.counts.max(axis=0), sel)
+    shape = Shape(
+        atoms=tuple(int(np.sum(near.center_types == t)) for t in range(ntypes)),
+        slots=widths,
+        sel=tuple(sel),
+        rcut=rcut,
+        rcut_smth=rcut_smth,
+        axis_neuron=axis_neuron,
+    )
+    layers = list(zip(parameters.fit_weights, parameters.fit_biases, strict=True))
+    rij, index = near.rij[:, keep], near.index[:, keep]
+    energy, pair = atomic_energies(
+        NumpyMath(),
+        shape,
+        parameters.embedding,
+        [[(w[t], b[t]) for w, b in layers] for t in range(ntypes)],
+        parameters.t_bias_atom_e,
+        parameters.davg,
+        parameters.dstd,
+        rij,
+        index >= 0,
+    )
+    force = pair.sum(axis=1)
+    filled = index >= 0
+    np.subtract.at(force, index[filled], pair[filled])
+    atom_energy = np.empty(len(energy))
+    forces = np.empty_like(force)
+    atom_energy[near.order], forces[near.order] = energy, force
+    virial = -np.einsum("ima,imb->ab", pair, rij)
+    return FloatPrediction(
+        energy=float(atom_energy.sum()), atom_energy=atom_energy, force=forces, virial=virial
+    )
+
+
+def occupied_slots(
+    largest: Sequence[int] | NDArray[np.int64], sel: Sequence[int]
+) -> tuple[NDArray[np.int64], tuple[int, ...]]:
+    """Choose the slots worth computing: the first `largest[t]` of each neighbour type.
+
+    Parameters
+    ----------
+    largest : (ntypes,)
+        Most neighbours of each type that any atom has.
+    sel : (ntypes,)
+        Slots per neighbour type.
+
+    Returns
+    -------
+    keep : (m',) int64
+        Indices of the chosen slots; at least one of each type that has slots.
+    widths : tuple of int
+        How many of each type.
+    """
+    starts = np.cumsum(sel) - np.asarray(sel)
+    widths = tuple(min(int(s), max(int(n), 1)) for n, s in zip(largest, sel, strict=True))
+    keep = [np.arange(start, start + width) for start, width in zip(starts, widths, strict=True)]
+    return np.concatenate(keep).astype(np.int64), widths
+
+
+class _Rows:
+    """Repeat the rows of a table per type for atoms in blocks of one type."""
+
+    def __init__(self, xp: Math, atoms: Sequence[int]) -> None:
+        self.xp, self.atoms = xp, atoms
+
+    def __call__(self, table: Array) -> Array:
+        parts = [
+            table[t : t + 1] + np.zeros((count, 1)) for t, count in enumerate(self.atoms) if count
+        ]
+        return self.xp.concat(parts, 0)
