@@ -370,7 +370,9 @@ def atomic_energies(
     )
     r4 = xp.stack([s, h * rij[..., 0], h * rij[..., 1], h * rij[..., 2]], -1)
 
-    gr, row0, features, start = None, None, [], 0
+    gr: Array = None
+    row0: Array = None
+    features, start = [], 0
     for t, width in enumerate(shape.slots):
         block = slice(start, start + width)
         start += width
@@ -408,7 +410,7 @@ def atomic_energies(
 
 
 class FloatParameters(Protocol):
-    """What prediction needs of a model: `nvnmd.weights.FloatWeights` and the frozen model have it."""
+    """What prediction needs of a model; `FloatWeights` and the frozen `Model` have it."""
 
     @property
     def embedding(self) -> Sequence[Net]: ...
