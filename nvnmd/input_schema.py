@@ -192,8 +192,12 @@ def _data(section: dict[str, Any], where: str, mistakes: Mistakes,
     path, named = f"{where}/systems", section["systems"]
     systems: list[str] = [named] if isinstance(named, str) else list(named)
     if find and isinstance(named, str):
-        systems = sorted(str(file.parent) for file in Path(named).rglob("type.raw"))
-        if not systems:
+        # only here: reading a document must not need what reads the data
+        from nvnmd.data import find_systems
+
+        try:
+            systems = [str(folder) for folder in find_systems(named)]
+        except InputError:
             mistakes.add(path, named, "a folder with systems (type.raw) below it")
     elif find:
         for index, folder in enumerate(systems):

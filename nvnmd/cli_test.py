@@ -1,0 +1,119 @@
+"""`nvnmd test`: the errors of a model against labelled data."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nvnmd.cli_common import add_command, add_overflow, log, model_path, positive, warn
+
+if TYPE_CHECKING:
+    from nvnmd.data import System
+    from nvnmd.evaluate import Errors, Prediction
+
+BACKENDS = ("float", "fixed", "sim")
+RULE = 47
+# what is shown of each quantity: lines are "<name> MAE<per atom> : <value> <unit>"
+SHOWN = (("energy", "Energy", "", "eV"), ("energy_peratom", "Energy", "/Natoms", "eV"),
+         ("force", "Force ", "", "eV/Å"), ("virial", "Virial", "", "eV"),
+         ("virial_peratom", "Virial", "/Natoms", "eV"))
+
+
+def add_commands(commands: Any) -> None:
+    """Add the command of this group."""
+    parser = add_command(
+        commands, "test", run, summary="errors of a model against labelled data",
+        description="Evaluate a model on labelled data: mean absolute and root mean square errors "
+                    "of energy, force and, where the data have them, virial.",
+        examples=["-m nvnmd_qnn/model.nvnmd -s data/validation",
+                  "-m nvnmd_qnn -s data/validation -n 10 -d detail",
+                  "-m nvnmd_qnn -s data/validation --backend float"])
+    parser.add_argument("-m", "--model", metavar="MODEL", required=True,
+                        help="model.nvnmd, or the folder that holds it")
+    parser.add_argument("-s", "--system", metavar="SYSTEM", required=True,
+                        help="a system in deepmd/npy layout, or a folder with systems below it")
+    parser.add_argument("-n", "--numb-test", metavar="N", type=positive,
+                        help="frames of each system, from the first (default: all)")
+    parser.add_argument("-d", "--detail-file", metavar="PREFIX",
+                        help="write labels and predictions to PREFIX.e.out, .e_peratom.out, "
+                             ".f.out, .v.out and .v_peratom.out")
+    parser.add_argument("--backend", choices=BACKENDS, default="fixed",
+                        help="float: the nets before quantization; fixed: the integer reference; "
+                             "sim: the simulated hardware (default: fixed)")
+    add_overflow(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run `nvnmd test`."""
+    path = model_path(args.model)
+    from nvnmd.data import find_systems, load_system
+    from nvnmd.evaluate import combine, errors_against_labels, evaluate_system
+    from nvnmd.quantize.model import Model
+
+    model = Model.load(path)
+    parts = []
+    for index, folder in enumerate(find_systems(args.system)):
+        system = load_system(folder, model.type_map, require=())
+        count = min(args.numb_test or system.nframes, system.nframes)
+        prediction = evaluate_system(model, system, args.backend, frames=count,
+                                     overflow=args.overflow)
+        if prediction.dropped:
+            warn(f"{folder}: {prediction.dropped} neighbours beyond sel were dropped")
+        errors = errors_against_labels(system, prediction)
+        parts.append(errors)
+        log(banner("output of nvnmd test"))
+        log(f"# testing system : {folder}")
+        log(f"# number of test data : {count}")
+        for line in error_lines(errors):
+            log(line)
+        if args.detail_file:
+            write_details(args.detail_file, system, prediction, append=index > 0)
+    log(banner("weighted average of errors"))
+    log(f"# number of systems : {len(parts)}")
+    for line in error_lines(combine(parts)):
+        log(line)
+    log("# " + "-" * RULE)
+    return 0
+
+
+def banner(text: str) -> str:
+    """A rule with a title in its middle."""
+    return "# " + text.center(RULE, "-")
+
+
+def error_lines(errors: dict[str, Errors]) -> list[str]:
+    """Lines of MAE and RMSE for each quantity that has labels."""
+    lines = []
+    for key, name, per_atom, unit in SHOWN:
+        if key in errors:
+            for kind in ("MAE", "RMSE"):
+                value = getattr(errors[key], kind.lower())
+                lines.append(f"{name} {kind + per_atom:<11} : {value:e} {unit}")
+    return lines or ["no labels to compare with"]
+
+
+def write_details(prefix: str, system: System, prediction: Prediction, *, append: bool) -> None:
+    """Write label and prediction side by side, one file per quantity that has labels."""
+    import numpy as np
+
+    count, n = prediction.atom_energy.shape
+    axes = "xyz"
+    tables = []
+    if system.energy is not None:
+        energy = np.stack([system.energy[:count], prediction.energy], axis=1)
+        tables += [("e", ["e"], energy), ("e_peratom", ["e"], energy / n)]
+    if system.force is not None:
+        both = [system.force[:count].reshape(-1, 3), prediction.force.reshape(-1, 3)]
+        tables.append(("f", [f"f{a}" for a in axes], np.concatenate(both, axis=1)))
+    if system.virial is not None:
+        both = [system.virial[:count].reshape(-1, 9), prediction.virial.reshape(-1, 9)]
+        virial = np.concatenate(both, axis=1)
+        columns = [f"v{a}{b}" for a in axes for b in axes]
+        tables += [("v", columns, virial), ("v_peratom", columns, virial / n)]
+    for suffix, names, values in tables:
+        header = " ".join(f"{side}_{name}" for side in ("data", "pred") for name in names)
+        path = Path(f"{prefix}.{suffix}.out")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(path, "a" if append else "w", encoding="utf-8") as file:
+            np.savetxt(file, values, header=f"{system.path}: {header}")

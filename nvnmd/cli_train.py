@@ -1,0 +1,89 @@
+"""`nvnmd train-cnn`, `nvnmd train-qnn` and `nvnmd map`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from nvnmd.cli_common import add_command, log, need, warn
+from nvnmd.errors import InputError
+
+CNN_FOLDER = Path("nvnmd_cnn")
+QNN_FOLDER = Path("nvnmd_qnn")
+
+
+def add_commands(commands: Any) -> None:
+    """Add the commands of this group."""
+    cnn = add_command(
+        commands, "train-cnn", train_cnn, summary="train the float network",
+        description="Train the float (continuous) network and build its tables.",
+        examples=["input.json", "input.json -o run/nvnmd_cnn",
+                  "input.json --restart nvnmd_cnn/model.ckpt"])
+    cnn.add_argument("input", metavar="INPUT.json", type=Path, help="the input document")
+    cnn.add_argument("-o", "--output", metavar="DIR", type=Path, default=CNN_FOLDER,
+                     help=f"output folder (default: {CNN_FOLDER})")
+    begin = cnn.add_mutually_exclusive_group()
+    begin.add_argument("--restart", metavar="CKPT", type=Path,
+                       help="continue a training exactly where this checkpoint was written")
+    begin.add_argument("--init-model", metavar="CKPT", type=Path,
+                       help="begin a new training with the weights of this checkpoint")
+
+    qnn = add_command(
+        commands, "train-qnn", train_qnn, summary="train the quantized network",
+        description="Train the quantized network from the float one, and write the model file "
+                    "that every later command takes.",
+        examples=["input.json", "input.json --cnn run/nvnmd_cnn -o run/nvnmd_qnn"])
+    qnn.add_argument("input", metavar="INPUT.json", type=Path, help="the input document")
+    qnn.add_argument("--cnn", metavar="DIR", type=Path, default=CNN_FOLDER,
+                     help=f"folder of the float network (default: {CNN_FOLDER})")
+    qnn.add_argument("-o", "--output", metavar="DIR", type=Path, default=QNN_FOLDER,
+                     help=f"output folder (default: {QNN_FOLDER})")
+    qnn.add_argument("--restart", metavar="CKPT", type=Path,
+                     help="continue a training exactly where this checkpoint was written")
+
+    tables = add_command(
+        commands, "map", build_map, summary="build the tables of a float network",
+        description="Build the tables (map.npy) of a float network again, as train-cnn does at "
+                    "its end.",
+        examples=["", "run/nvnmd_cnn"])
+    tables.add_argument("cnn", metavar="DIR", type=Path, nargs="?", default=CNN_FOLDER,
+                        help=f"folder of the float network (default: {CNN_FOLDER})")
+
+
+def _folder(path: Path) -> Path:
+    if path.exists() and not path.is_dir():
+        raise InputError(f"{path}: a file is in the way, expected an output folder")
+    return path
+
+
+def train_cnn(args: argparse.Namespace) -> int:
+    """Run `nvnmd train-cnn`."""
+    from nvnmd.input_schema import load_input
+
+    config = load_input(args.input, warn=warn)
+    need("train-cnn", "train", "tensorflow")
+    from nvnmd.tf_train import train_cnn as train
+
+    train(config, _folder(args.output), restart=args.restart, init_model=args.init_model, log=log)
+    return 0
+
+
+def train_qnn(args: argparse.Namespace) -> int:
+    """Run `nvnmd train-qnn`."""
+    from nvnmd.input_schema import load_input
+
+    config = load_input(args.input, warn=warn)
+    need("train-qnn", "train", "tensorflow")
+    from nvnmd.tf_qnn import train_qnn as train
+
+    train(config, args.cnn, _folder(args.output), restart=args.restart, log=log)
+    return 0
+
+
+def build_map(args: argparse.Namespace) -> int:
+    """Run `nvnmd map`."""
+    from nvnmd.mapping_files import map_folder
+
+    log(f"tables: {map_folder(args.cnn)}")
+    return 0
