@@ -1,0 +1,257 @@
+"""A table unit: row choice, the memories of values and derivatives, and Horner's scheme."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Array, Cat, Const, Module, Signal, Value, signed
+from amaranth.lib import data, memory, wiring
+from amaranth.lib.wiring import In, Out
+from nvnmd.hdl import flt
+from nvnmd.hdl.delay import Delay
+from nvnmd.hdl.fltadd import FltAdd
+from nvnmd.hdl.fltmul import FltMul
+from nvnmd.hdl.load import LANE_BITS, LANES, LoadBus
+from nvnmd.hdl.params import AcceleratorConfig, ceil_div
+from nvnmd.hdl.rowselect import X0_BITS, RowSelect
+from nvnmd.quantize import ops
+
+_READ_LATENCY = 2
+
+
+class Horner(wiring.Component):
+    """``y = ((a*x + b)*x + c)*x + d`` with flt products and sums. One value per cycle.
+
+    `x[k]` is the offset for the k-th product, which the owner delays by ``k * stride`` cycles (one
+    delay serves many of these units); the coefficients are words, all taken in the same cycle.
+    """
+
+    def __init__(self, cfg: AcceleratorConfig) -> None:
+        self.cfg = cfg
+        self._mul = FltMul(cfg, b_frac=cfg.offset_frac)
+        self._add = FltAdd(cfg)
+        layout = flt.FltLayout(cfg)
+        super().__init__(
+            {
+                "words": In(data.ArrayLayout(cfg.flt_bits, 4)),
+                "x": In(data.ArrayLayout(layout, 3)),
+                "y": Out(layout),
+            }
+        )
+
+    @property
+    def stride(self) -> int:
+        """Cycles of one step, a product and a sum."""
+        return self._mul.latency + self._add.latency
+
+    @property
+    def latency(self) -> int:
+        """Cycles from the coefficients to the value."""
+        return 3 * self.stride
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        cfg = self.cfg
+        value: Value | data.View = flt.from_word(m, cfg, self.words[0])
+        for k in range(3):
+            mul = self._mul if k == 0 else FltMul(cfg, b_frac=cfg.offset_frac)
+            add = self._add if k == 0 else FltAdd(cfg)
+            wait = Delay(cfg.flt_bits, k * self.stride + mul.latency)
+            m.submodules[f"mul{k}"] = mul
+            m.submodules[f"add{k}"] = add
+            m.submodules[f"wait{k}"] = wait
+            m.d.comb += [
+                mul.a.eq(value),
+                mul.b.eq(self.x[k]),
+                wait.i.eq(self.words[k + 1]),
+                add.a.eq(mul.o),
+                add.b.eq(flt.from_word(m, cfg, wait.o)),
+            ]
+            value = add.o
+        m.d.comb += self.y.eq(value)
+        return m
+
+    def compute(self, coefficients: list[float], x: float) -> float:
+        """The value of the cubic, by `nvnmd.quantize.ops`."""
+        a, b, c, d = coefficients
+        frac = self.cfg.frac
+        y = ops.add(ops.mul(a, x, frac), b, frac)
+        y = ops.add(ops.mul(y, x, frac), c, frac)
+        return float(ops.add(ops.mul(y, x, frac), d, frac)) + 0.0
+
+
+class TableUnit(wiring.Component):
+    """`n_out` functions of one argument, and their derivatives, from tables of cubics.
+
+    The argument is taken in the cycle of `valid_i`, at most once per `fold` cycles. The outputs
+    come in ``slots`` consecutive cycles with `valid_o`, ``lanes = ceil(n_out/fold)`` at a time:
+    output ``slot*lanes + lane`` is ``value[lane]``, its derivative ``grad[lane]``. `latency` counts
+    from `valid_i` to slot 0. Throughput: one argument per `slots` cycles.
+
+    Memories: per lane one for values and one for derivatives, a word of four coefficients (flt
+    words) per table, row and slot. They are written over `load` (see `nvnmd.hdl.load`), one output
+    per beat, and hold nothing before. A beat may come at any time; arguments in flight see it.
+
+    Parameters
+    ----------
+    cfg : AcceleratorConfig
+        Formats.
+    n_out : int
+        Functions, a power of two.
+    segments : tuple of (int, int)
+        Layout of the rows, see `RowSelect`.
+    ntab : int
+        Tables; `tab` picks one per argument.
+    fold : int
+        Cycles per argument, a power of two.
+    sections : (int, int)
+        Load sections of the values and of the derivatives.
+    """
+
+    def __init__(
+        self,
+        cfg: AcceleratorConfig,
+        *,
+        n_out: int,
+        segments: tuple[tuple[int, int], ...],
+        ntab: int,
+        fold: int,
+        sections: tuple[int, int],
+    ) -> None:
+        for name, number in (("n_out", n_out), ("fold", fold)):
+            if number < 1 or number & (number - 1):
+                raise ValueError(f"{name} is {number}, expected a power of two")
+        if ntab < 1:
+            raise ValueError(f"ntab is {ntab}, expected at least 1")
+        if cfg.flt_bits > LANE_BITS:
+            raise ValueError(f"flt words of {cfg.flt_bits} bits do not fit a load lane")
+        self.cfg = cfg
+        self.n_out = n_out
+        self.ntab = ntab
+        self.sections = sections
+        self.lanes = ceil_div(n_out, fold)
+        self.slots = n_out // self.lanes
+        self._select = RowSelect(cfg, segments)
+        self._horner = Horner(cfg)
+        self.rows = self._select.rows
+        if self.rows * ntab * n_out > 1 << 24:
+            raise ValueError("the table has more outputs than the load bus can count")
+        vector = data.ArrayLayout(flt.FltLayout(cfg), self.lanes)
+        super().__init__(
+            {
+                "load": In(LoadBus()),
+                "x0": In(signed(X0_BITS)),
+                "valid_i": In(1),
+                "tab": In(range(max(2, ntab))),
+                "x": In(flt.FltLayout(cfg)),
+                "valid_o": Out(1),
+                "slot": Out(range(max(2, self.slots))),
+                "value": Out(vector),
+                "grad": Out(vector),
+            }
+        )
+
+    @property
+    def latency(self) -> int:
+        """Cycles from `valid_i` to slot 0."""
+        return self._select.latency + 1 + _READ_LATENCY + self._horner.latency
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        cfg = self.cfg
+        lane_bits = (self.lanes - 1).bit_length()
+        slot_bits = (self.slots - 1).bit_length()
+
+        # Row and offset, then held while the slots are read.
+        m.submodules.select = select = self._select
+        m.submodules.valid = valid = Delay(1, select.latency)
+        m.submodules.table = table = Delay(self.tab.shape(), select.latency, ring=False)
+        held = Signal(range(max(2, self.ntab * self.rows)))
+        offset = Signal(flt.FltLayout(cfg))
+        busy, slot = Signal(), Signal.like(self.slot)
+        bases = Array(Const(k * self.rows) for k in range(self.ntab))
+        m.d.comb += [
+            select.x.eq(self.x),
+            select.x0.eq(self.x0),
+            valid.i.eq(self.valid_i),
+            table.i.eq(self.tab),
+        ]
+        with m.If(valid.o):
+            m.d.sync += [
+                held.eq(bases[table.o] + select.row),
+                offset.eq(select.offset),
+                busy.eq(1),
+                slot.eq(0),
+            ]
+        with m.Elif(slot == self.slots - 1):
+            m.d.sync += busy.eq(0)
+        with m.Else():
+            m.d.sync += slot.eq(slot + 1)
+        word = Cat(slot[:slot_bits], held)
+
+        # The offset for each of the three products, shared by all lanes.
+        stride = self._horner.stride
+        offsets = []
+        for k in range(3):
+            wait = Delay(flt.FltLayout(cfg), stride if k else _READ_LATENCY)
+            m.submodules[f"offset{k}"] = wait
+            m.d.comb += wait.i.eq(offsets[-1] if k else offset)
+            offsets.append(wait.o)
+
+        # Write side: one beat is one output's four coefficients.
+        depth = self.ntab * self.rows * self.slots
+        total = self.ntab * self.rows * self.n_out
+        write_word = Signal(range(max(2, depth)))
+        write_data = Signal(4 * cfg.flt_bits)
+        m.d.sync += [
+            write_word.eq(self.load.index[lane_bits:]),
+            write_data.eq(
+                Cat(
+                    self.load.data[LANE_BITS * k : LANE_BITS * k + cfg.flt_bits]
+                    for k in range(LANES)
+                )
+            ),
+        ]
+
+        for number, name in enumerate(("value", "grad")):
+            for lane in range(self.lanes):
+                store = memory.Memory(shape=4 * cfg.flt_bits, depth=depth, init=[])
+                m.submodules[f"{name}_store{lane}"] = store
+                write, read = store.write_port(), store.read_port()
+                enable = Signal(name=f"{name}_write{lane}")
+                m.d.sync += enable.eq(
+                    self.load.valid
+                    & (self.load.section == self.sections[number])
+                    & (self.load.index < total)
+                    & (self.load.index[:lane_bits] == lane)
+                )
+                horner = self._horner if number == lane == 0 else Horner(cfg)
+                m.submodules[f"{name}_horner{lane}"] = horner
+                m.d.comb += [
+                    write.addr.eq(write_word),
+                    write.data.eq(write_data),
+                    write.en.eq(enable),
+                    read.addr.eq(word),
+                    getattr(self, name)[lane].eq(horner.y),
+                ]
+                m.d.sync += horner.words.as_value().eq(read.data)
+                for k in range(3):
+                    m.d.comb += horner.x[k].eq(offsets[k])
+
+        m.submodules.valid_end = valid_end = Delay(1, _READ_LATENCY + self._horner.latency)
+        m.submodules.slot_end = slot_end = Delay(slot.shape(), valid_end.latency)
+        m.d.comb += [
+            valid_end.i.eq(busy),
+            slot_end.i.eq(slot),
+            self.valid_o.eq(valid_end.o),
+            self.slot.eq(slot_end.o),
+        ]
+        return m
+
+    def compute(
+        self, coefficients: object, x: float, x0: int, tab: int
+    ) -> list[float]:
+        """The outputs (values or derivatives) for coefficients of shape (ntab, rows, n_out, 4)."""
+        import numpy as np
+
+        row, offset = self._select.compute(x, x0)
+        cubics = np.asarray(coefficients)[tab, row]
+        return [self._horner.compute(list(cubic), offset) for cubic in cubics]
