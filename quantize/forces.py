@@ -46,18 +46,18 @@ def assemble_forces(
     """
     n, m = index.shape
     r = trunc_flt(rij)
-    # term[i, slot, component, axis]: dE/du * (-2 r), then dE/dx * (-1) on its own axis
-    term = np.zeros((n, m, 4, 3))
-    term[:, :, 0, :] = deriv[:, :, 0, None] * (-2.0 * r)
+    # slope[i, slot, component, axis]: derivative of [u, x, y, z] by the centre's position
+    slope = np.zeros((n, m, 4, 3))
+    slope[:, :, 0, :] = -2.0 * r
     for axis in range(3):
-        term[:, :, 1 + axis, axis] = deriv[:, :, 1 + axis] * -1.0
+        slope[:, :, 1 + axis, axis] = -1.0
     real = index >= 0
-    term[~real] = 0.0
+    deriv = np.where(real[..., None], deriv, 0.0)
+    flat = (deriv[..., None] * slope).reshape(n, 4 * m, 3)
 
     centre = np.broadcast_to(np.arange(n)[:, None, None], (n, m, 4)).reshape(n, -1)
     neighbour = np.repeat(np.where(real, index, 0), 4, axis=1)
     target = np.concatenate([centre, neighbour], axis=1).ravel()
-    flat = term.reshape(n, 4 * m, 3)
     force = np.empty((n, 3))
     for axis in range(3):
         values = np.concatenate([-flat[:, :, axis], flat[:, :, axis]], axis=1).ravel()
@@ -68,10 +68,11 @@ def assemble_forces(
     virial = np.empty((3, 3))
     where = neighbour.ravel()
     zeros = np.zeros(where.shape, dtype=np.intp)
-    far = np.repeat(rij, 4, axis=1).reshape(-1, 3)
-    for a in range(3):
-        for b in range(3):
-            values = flat[:, :, a].ravel() * far[:, b]
+    for b in range(3):
+        # the displacement first, then the slope: the other way rounds differently
+        lever = deriv * rij[:, :, None, b]
+        for a in range(3):
+            values = (lever * slope[..., a]).ravel()
             atom_virial[:, a, b] = np.bincount(where, weights=values, minlength=n)
             virial[a, b] = np.bincount(zeros, weights=values, minlength=1)[0]
     return Forces(force, virial, atom_virial)
