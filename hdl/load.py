@@ -10,7 +10,7 @@ from __future__ import annotations
 import enum
 
 from amaranth.lib import wiring
-from amaranth.lib.wiring import In
+from amaranth.lib.wiring import Out
 
 LANES = 4
 LANE_BITS = 32
@@ -50,14 +50,14 @@ class Section(enum.IntEnum):
 
 
 class LoadBus(wiring.Signature):
-    """One beat of the model being loaded, seen by every memory owner (direction: in)."""
+    """One beat of the model being loaded, from the loader (Out) to every memory owner (In)."""
 
     def __init__(self) -> None:
         super().__init__(
             {
-                "valid": In(1),
-                "section": In(8),
-                "index": In(24),
-                "data": In(LANES * LANE_BITS),
+                "valid": Out(1),
+                "section": Out(8),
+                "index": Out(24),
+                "data": Out(LANES * LANE_BITS),
             }
         )

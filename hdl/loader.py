@@ -53,7 +53,7 @@ class Loader(wiring.Component):
             {
                 "beats": In(stream.Signature(LoadBeat())),
                 "hold": In(1),
-                "bus": Out(LoadBus().flip()),
+                "bus": Out(LoadBus()),
                 "loading": Out(1),
                 "model_valid": Out(1),
                 "bad_load": Out(1),
