@@ -5,6 +5,7 @@ from __future__ import annotations
 from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
+
 from nvnmd.hdl import flt
 from nvnmd.hdl.align import Align, MaxExp
 from nvnmd.hdl.delay import Delay

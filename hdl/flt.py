@@ -22,6 +22,7 @@ from typing import Any
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data
+
 from nvnmd.hdl.params import AcceleratorConfig
 
 

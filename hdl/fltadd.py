@@ -5,6 +5,7 @@ from __future__ import annotations
 from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
+
 from nvnmd.hdl import flt
 from nvnmd.hdl.norm import leading_zeros, shift_left
 from nvnmd.hdl.params import AcceleratorConfig

@@ -5,6 +5,7 @@ from __future__ import annotations
 from amaranth.hdl import Module, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
+
 from nvnmd.hdl.delay import Delay
 from nvnmd.hdl.params import ceil_div
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
+
 from nvnmd.hdl import flt
 from nvnmd.hdl.norm import leading_zeros, shift_left
 from nvnmd.hdl.params import AcceleratorConfig
 from nvnmd.mapping import lookup
 from nvnmd.mapping.layout import Segment, TableLayout
 
-X0_BITS = 16
-"""Width of a table's origin, a signed multiple of 2**-8: from -128 up to 128."""
+X0_BITS = 12
+"""Width of a table's origin, a signed multiple of 2**-8: from -8 up to 8."""
 X0_FRAC = 8
 
 _BINARY64_FRAC = 52

@@ -5,6 +5,7 @@ from __future__ import annotations
 from amaranth.hdl import Array, Cat, Const, Module, Signal, Value, signed
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
+
 from nvnmd.hdl import flt
 from nvnmd.hdl.delay import Delay
 from nvnmd.hdl.fltadd import FltAdd
