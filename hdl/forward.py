@@ -1,0 +1,324 @@
+"""The neighbour pipeline, forward: displacement -> u -> (s, h) -> R4 and G."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from amaranth.hdl import Cat, Module, Signal, signed
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+from numpy.typing import NDArray
+
+from nvnmd.hdl.align import MaxExp
+from nvnmd.hdl.delay import Delay
+from nvnmd.hdl.dot import FltDot
+from nvnmd.hdl.flt import FltLayout, from_word
+from nvnmd.hdl.fltbank import FltMulBank
+from nvnmd.hdl.front import BeatLayout
+from nvnmd.hdl.layouts import GroupLayout, SlotLayout
+from nvnmd.hdl.load import LoadBus, Section
+from nvnmd.hdl.params import AcceleratorConfig
+from nvnmd.hdl.pending import Pending
+from nvnmd.hdl.rowselect import X0_BITS
+from nvnmd.hdl.store import meta_layout, slot_layout
+from nvnmd.hdl.table import TableUnit
+from nvnmd.quantize import ops
+
+
+@dataclass(frozen=True)
+class NeighborValues:
+    """What `NeighborForward.compute` gives for one neighbour, flt values as binary64."""
+
+    u: float
+    s: float
+    h: float
+    ds: float
+    dh: float
+    r4: NDArray[np.float64]
+    g: NDArray[np.float64]
+    dg: NDArray[np.float64]
+
+
+class NeighborForward(wiring.Component):
+    """One neighbour per `fold` cycles from its displacement to R4, G and their table slopes.
+
+    ``u = dot(r,r)``; ``(s,h)`` and ``(ds/du, dh/du)`` from the u table of the centre's type;
+    ``r4 = [s, h*x, h*y, h*z]``; ``G`` and ``dG/ds`` at s from the G table of the neighbour's type
+    (version 1: table 0). A rigid pipeline without back-pressure: what a neighbour has to keep
+    waits in small queues (`Pending`), not in a register per cycle.
+
+    Latency: `latency` cycles from a beat to its slot 0 on `slot`; the neighbour's meta word comes
+    `meta_latency` cycles after its last slot. Throughput: one beat per `fold` cycles.
+
+    Attributes
+    ----------
+    load : `LoadBus`, in
+        Sections U_VALUE, U_GRAD, G_VALUE, G_GRAD.
+    s_x0 : in
+        Origin of the G table in units of 1/256, of the loaded model.
+    beat : `BeatLayout`, in
+    slot : `SlotLayout`, out
+        Every beat's slots, masked ones too, for `GrAccumulate`.
+    store_slot_valid, store_slot : out
+        The same slots of real neighbours with dG/ds, for `NeighborStore`.
+    store_meta_valid, store_meta : out
+        Once per real neighbour, after its last slot.
+    """
+
+    def __init__(self, cfg: AcceleratorConfig) -> None:
+        self.cfg = cfg
+        self._dot = FltDot(cfg, 3, cfg.fold)
+        tables = cfg.ntypes if cfg.version == 0 else 1
+        self._u_table = TableUnit(
+            cfg, n_out=2, segments=cfg.u_segments, ntab=tables, fold=cfg.fold,
+            sections=(Section.U_VALUE, Section.U_GRAD),
+        )
+        self._g_table = TableUnit(
+            cfg, n_out=cfg.m1, segments=cfg.s_segments, ntab=tables, fold=cfg.fold,
+            sections=(Section.G_VALUE, Section.G_GRAD),
+        )
+        self._bank = FltMulBank(cfg, 3)
+        self._max_slot = MaxExp(cfg, cfg.lanes)
+        self._max_r4 = MaxExp(cfg, 4)
+        super().__init__(
+            {
+                "load": In(LoadBus()),
+                "s_x0": In(signed(X0_BITS)),
+                "beat": In(BeatLayout(cfg)),
+                "slot": Out(SlotLayout(cfg)),
+                "store_slot_valid": Out(1),
+                "store_slot": Out(slot_layout(cfg)),
+                "store_meta_valid": Out(1),
+                "store_meta": Out(meta_layout(cfg)),
+            }
+        )
+
+    @property
+    def _sh_latency(self) -> int:
+        """Cycles from a beat to its complete (s, h)."""
+        collect = self._u_table.slots if self._u_table.slots > 1 else 0
+        return self._dot.latency + self._u_table.latency + collect
+
+    @property
+    def latency(self) -> int:
+        """Cycles from a beat to slot 0."""
+        return self._sh_latency + self._g_table.latency + 1
+
+    @property
+    def meta_latency(self) -> int:
+        """Cycles from a neighbour's last slot to its meta word."""
+        return max(self._max_slot.latency, self._max_r4.latency) + 1
+
+    def _pending(self, shape: object, cycles: int) -> Pending:
+        """A queue for words that wait `cycles` cycles, one per `fold` cycles at most."""
+        return Pending(shape, cycles // self.cfg.fold + 2)  # type: ignore[arg-type]
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        cfg = self.cfg
+        flt = FltLayout(cfg)
+        by_type = cfg.version == 0
+        slots_time = self._g_table.latency + cfg.fold
+        meta_time = slots_time + self.meta_latency
+
+        # r, and u = dot(r, r)
+        r = [from_word(m, cfg, word) for word in (self.beat.x, self.beat.y, self.beat.z)]
+        group = GroupLayout(cfg)
+        origin = data.StructLayout(
+            {"r": data.ArrayLayout(flt, 3), "group": group, "last": 1}
+        )
+        m.submodules.dot = dot = self._dot
+        m.submodules.origin = of_beat = self._pending(origin, self._sh_latency)
+        m.d.comb += [dot.valid_i.eq(self.beat.valid), of_beat.push.eq(self.beat.valid)]
+        for c in range(3):
+            m.d.comb += [dot.a[c].eq(r[c]), dot.b[c].eq(r[c]), of_beat.i.r[c].eq(r[c])]
+        for name in group.members:
+            m.d.comb += of_beat.i.group[name].eq(self.beat[name])
+        m.d.comb += of_beat.i.last.eq(self.beat.last)
+
+        # (s, h) and their slopes
+        m.submodules.u_table = u_table = self._u_table
+        m.submodules.g_table = g_table = self._g_table
+        wiring.connect(m, wiring.flipped(self.load), u_table.load)
+        wiring.connect(m, wiring.flipped(self.load), g_table.load)
+        m.submodules.ctype = ctype = Delay(cfg.type_bits, dot.latency)
+        m.d.comb += [
+            ctype.i.eq(self.beat.ctype),
+            u_table.x0.eq(0),
+            u_table.x.eq(dot.o),
+            u_table.valid_i.eq(dot.valid_o),
+            u_table.tab.eq(ctype.o if by_type else 0),
+        ]
+        ready, (s, ds), (h, dh) = self._collect(m, u_table)
+
+        # R4's products, and G
+        m.submodules.bank = bank = self._bank
+        here = of_beat.o
+        m.d.comb += [
+            of_beat.pop.eq(ready),
+            bank.valid_i.eq(ready),
+            g_table.valid_i.eq(ready),
+            g_table.x0.eq(self.s_x0),
+            g_table.x.eq(s),
+            g_table.tab.eq(here.group.ntype if by_type else 0),
+        ]
+        for c in range(3):
+            m.d.comb += [bank.a[c].eq(h), bank.b[c].eq(here.r[c])]
+
+        # what waits for the slots, and for the meta word after them
+        for_slots = data.StructLayout({"s": flt, "group": group})
+        for_meta = data.StructLayout(
+            {"r": data.ArrayLayout(flt, 3), "h": flt, "s": flt, "ds": flt, "dh": flt,
+             "masked": 1, "last": 1}
+        )
+        products = data.ArrayLayout(flt, 3)
+        m.submodules.for_slots = slots_wait = self._pending(for_slots, slots_time)
+        m.submodules.for_meta = meta_wait = self._pending(for_meta, meta_time)
+        m.submodules.products_slots = slots_r4 = self._pending(products, slots_time)
+        m.submodules.products_meta = meta_r4 = self._pending(products, meta_time)
+        m.d.comb += [
+            slots_wait.push.eq(ready),
+            slots_wait.i.s.eq(s),
+            slots_wait.i.group.eq(here.group),
+            meta_wait.push.eq(ready),
+            meta_wait.i.r.eq(here.r),
+            meta_wait.i.h.eq(h),
+            meta_wait.i.s.eq(s),
+            meta_wait.i.ds.eq(ds),
+            meta_wait.i.dh.eq(dh),
+            meta_wait.i.masked.eq(here.group.masked),
+            meta_wait.i.last.eq(here.last),
+        ]
+        for queue in (slots_r4, meta_r4):
+            m.d.comb += [queue.push.eq(bank.valid_o), queue.i.eq(bank.o)]
+
+        # the slots
+        ends = Signal()
+        masked = slots_wait.o.group.masked
+        m.d.comb += [
+            ends.eq(g_table.valid_o & (g_table.slot == g_table.slots - 1)),
+            slots_wait.pop.eq(ends),
+            slots_r4.pop.eq(ends),
+        ]
+        m.d.sync += [
+            self.slot.valid.eq(g_table.valid_o),
+            self.slot.slot.eq(g_table.slot),
+            self.slot.g.eq(g_table.value),
+            self.slot.r4.as_value().eq(Cat(slots_wait.o.s, slots_r4.o)),
+            self.slot.group.eq(slots_wait.o.group),
+            self.store_slot_valid.eq(g_table.valid_o & ~masked),
+            self.store_slot.g.eq(g_table.value),
+            self.store_slot.dg.eq(g_table.grad),
+        ]
+        self._meta(m, meta_wait, meta_r4)
+        return m
+
+    def _collect(
+        self, m: Module, table: TableUnit
+    ) -> tuple[Signal, tuple[data.View, data.View], tuple[data.View, data.View]]:
+        """(s, ds) and (h, dh) side by side, and when."""
+        if table.slots == 1:
+            return (
+                table.valid_o,
+                (table.value[0], table.grad[0]),
+                (table.value[1], table.grad[1]),
+            )
+        pair = data.StructLayout({"value": FltLayout(self.cfg), "grad": FltLayout(self.cfg)})
+        items = [Signal(pair, name=name) for name in ("s", "h")]
+        ready = Signal()
+        for k, item in enumerate(items):
+            with m.If(table.valid_o & (table.slot == k)):
+                m.d.sync += [item.value.eq(table.value[0]), item.grad.eq(table.grad[0])]
+        m.d.sync += ready.eq(table.valid_o & (table.slot == 1))
+        return ready, (items[0].value, items[0].grad), (items[1].value, items[1].grad)
+
+    def _meta(self, m: Module, wait: Pending, products: Pending) -> None:
+        """Largest exponents over the slots, then the meta word."""
+        cfg = self.cfg
+        m.submodules.max_g = max_g = self._max_slot
+        m.submodules.max_dg = max_dg = MaxExp(cfg, cfg.lanes)
+        m.submodules.max_r4 = max_r4 = self._max_r4
+        slot_wait, r4_wait = max_g.latency, max_r4.latency
+        last = Signal()
+        m.submodules.max_valid = valid = Delay(1, slot_wait)
+        m.submodules.max_last = max_last = Delay(1, slot_wait)
+        m.d.comb += [
+            last.eq(self.slot.slot == cfg.fold - 1),
+            max_g.i.eq(self.slot.g),
+            max_dg.i.eq(self.store_slot.dg),
+            max_r4.i.eq(self.slot.r4),
+            valid.i.eq(self.slot.valid),
+            max_last.i.eq(self.slot.valid & last),
+        ]
+        # over the slots, slot by slot; one cycle after the last they are complete
+        tops = []
+        fresh = Signal(init=1)
+        with m.If(valid.o):
+            m.d.sync += fresh.eq(max_last.o)
+        for name, unit in (("g", max_g), ("dg", max_dg)):
+            top = Signal(signed(cfg.exp_int), name=f"top_{name}")
+            with m.If(valid.o & (fresh | (unit.o > top))):
+                m.d.sync += top.eq(unit.o)
+            tops.append(top)
+        # all three to the same cycle
+        longest = max(slot_wait, r4_wait)
+        exponents = data.ArrayLayout(signed(cfg.exp_int), 2)
+        m.submodules.tops = both = Delay(exponents, longest - slot_wait)
+        m.submodules.top_r4 = top_r4 = Delay(signed(cfg.exp_int), longest + 1 - r4_wait)
+        m.submodules.complete = complete = Delay(1, longest + 1 - slot_wait)
+        m.d.comb += [
+            both.i[0].eq(tops[0]),
+            both.i[1].eq(tops[1]),
+            top_r4.i.eq(max_r4.o),
+            complete.i.eq(max_last.o),
+            wait.pop.eq(complete.o),
+            products.pop.eq(complete.o),
+        ]
+        meta = self.store_meta
+        m.d.comb += [
+            self.store_meta_valid.eq(complete.o & ~wait.o.masked),
+            meta.r.eq(wait.o.r),
+            meta.h.eq(wait.o.h),
+            meta.r4.as_value().eq(Cat(wait.o.s, products.o)),
+            meta.ds.eq(wait.o.ds),
+            meta.dh.eq(wait.o.dh),
+            meta.gmax.eq(both.o[0]),
+            meta.dgmax.eq(both.o[1]),
+            meta.r4max.eq(top_r4.o),
+            meta.last.eq(wait.o.last),
+        ]
+
+    def compute(
+        self,
+        tables: dict[Section, NDArray[np.float64]],
+        s_x0: int,
+        r: NDArray[np.float64],
+        ctype: int,
+        ntype: int,
+    ) -> NeighborValues:
+        """All values of one neighbour.
+
+        Parameters
+        ----------
+        tables : dict
+            By section: coefficients, shape (ntab, rows, n_out, 4).
+        s_x0 : int
+            Origin of the G table in units of 1/256.
+        r : ndarray, shape (3,)
+            Displacement, flt values (0 in a masked beat).
+        ctype, ntype : int
+            Types of the centre and the neighbour.
+        """
+        if self.cfg.version != 0:
+            ctype = ntype = 0
+        u = self._dot.compute(list(r), list(r))
+        s, h = self._u_table.compute(tables[Section.U_VALUE], u, 0, ctype)
+        ds, dh = self._u_table.compute(tables[Section.U_GRAD], u, 0, ctype)
+        products = ops.mul(h, np.asarray(r), self.cfg.frac) + 0.0
+        return NeighborValues(
+            u=u, s=s, h=h, ds=ds, dh=dh,
+            r4=np.array([s, *products]),
+            g=np.array(self._g_table.compute(tables[Section.G_VALUE], s, s_x0, ntype)),
+            dg=np.array(self._g_table.compute(tables[Section.G_GRAD], s, s_x0, ntype)),
+        )
