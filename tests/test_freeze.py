@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 import numpy as np
 import pytest
+from small_models import random_weights, small_config
 
-from nvnmd.config import (
-    DescriptorConfig,
-    FittingConfig,
-    LearningRateConfig,
-    LossConfig,
-    RunConfig,
-    TrainingConfig,
-)
+from nvnmd.config import FittingConfig
 from nvnmd.deepmd_files import read_dict, write_dict
 from nvnmd.errors import InputError, ModelFileError
 from nvnmd.freeze import freeze_model
@@ -27,44 +19,8 @@ from nvnmd.mapping_files import (
     write_map,
 )
 from nvnmd.quantize.model import Model
-from nvnmd.weights import FloatWeights
 
 TABLES = ("u", "u_grad", "g", "g_grad")
-
-
-def random_weights(rng, ntypes=2, m1=8, axis=2, width=16, hidden=2):
-    def draw(*shape):
-        return rng.normal(size=shape) / np.sqrt(sum(shape[-2:]))
-
-    widths = [m1 * axis, *[width] * hidden, 1]
-    net = [1, m1 // 2, m1]
-    return FloatWeights(
-        embedding=tuple(
-            tuple((draw(i, o), draw(1, o)[0]) for i, o in pairwise(net)) for _ in range(ntypes)
-        ),
-        fit_weights=tuple(draw(ntypes, i, o) for i, o in pairwise(widths)),
-        fit_biases=tuple(0.1 * draw(ntypes, o) for o in widths[1:]),
-        davg=np.stack([rng.uniform(0.01, 0.1, ntypes), np.zeros(ntypes)], axis=1),
-        dstd=rng.uniform(0.1, 0.2, (ntypes, 2)),
-        t_bias_atom_e=rng.normal(size=ntypes),
-        min_nbor_dist=1.7,
-    )
-
-
-def small_config(ntypes=2, **changes):
-    settings = {
-        "version": 0,
-        "max_nnei": 128,
-        "type_map": ("Cu", "Au", "Ag", "Ni")[:ntypes],
-        "descriptor": DescriptorConfig(
-            sel=(12,) * ntypes, rcut=4.0, rcut_smth=1.0, neuron=(4, 8), axis_neuron=2
-        ),
-        "fitting": FittingConfig(neuron=(16, 16)),
-        "learning_rate": LearningRateConfig(),
-        "loss": LossConfig(),
-        "training": TrainingConfig(systems=("none",), batch_size=(1,), numb_steps=1),
-    }
-    return RunConfig(**(settings | changes))
 
 
 @pytest.fixture

@@ -1,0 +1,194 @@
+"""The quantized network for training: everything that depends on the fitting weights.
+
+The descriptor is fixed by the tables, so its stages enter as constants of a frame; the fitting
+net, the gradient of the descriptor and the linear chain to the forces are evaluated here, exactly
+as the integer reference does, and differentiated by the surrogates of docs/surrogates.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import tensorflow as tf
+
+from nvnmd.quantize import ops
+from nvnmd.quantize.fitting import fitting_net
+from nvnmd.quantize.namespace import Array
+from nvnmd.quantize.tf_ops import TENSORFLOW, add, dot, matmul_flt_rows, mul
+
+
+@dataclass(frozen=True)
+class FrameTensors:
+    """The descriptor side of `b` frames of `n` atoms with `k` filled slots, binary64 tensors.
+
+    Atoms are sorted by type; slots without a neighbour are dropped, or zero at the end.
+
+    Attributes
+    ----------
+    d : (b, n, M1*M2)
+        Descriptor.
+    gr : (b, n, 4, M1)
+        R4^T G / NIX.
+    r4 : (b, n, k, 4)
+        ``[s, h*x, h*y, h*z]``.
+    g, gs : (b, n, k, M1)
+        Embedding and its derivative by s.
+    r : (b, n, k, 3)
+        Displacements in flt, Å.
+    h : (b, n, k)
+        The function h of u.
+    slopes : (b, n, k, 2)
+        ds/du and dh/du.
+    index : (b, n, k) int32
+        Neighbours, as indices into the sorted atoms; 0 in unused slots.
+    rij : (b, n, k, 3)
+        Untruncated displacements in Å.
+    """
+
+    d: Array
+    gr: Array
+    r4: Array
+    g: Array
+    gs: Array
+    r: Array
+    h: Array
+    slopes: Array
+    index: Array
+    rij: Array
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the quantized network gives for `b` frames, atoms sorted by type.
+
+    Attributes
+    ----------
+    out : (b, n)
+        Last layer with its rounded bias.
+    deriv : (b, n, k, 4)
+        dE/d[u,x,y,z] per filled slot.
+    force : (b, n, 3)
+        eV/Å.
+    virial : (b, 9) or None
+        eV.
+    """
+
+    out: Array
+    deriv: Array
+    force: Array
+    virial: Array | None
+
+
+def predict(
+    frame: FrameTensors,
+    weights: list[Array],
+    biases: list[Array],
+    type_counts: tuple[int, ...],
+    nix_shift: int,
+    *,
+    virial: bool = False,
+) -> Prediction:
+    """Evaluate the quantized network.
+
+    Parameters
+    ----------
+    frame : FrameTensors
+        Constants of the frames.
+    weights, biases : lists over layers of (ntypes, nin, nout) and (ntypes, nout)
+        The fitting nets.
+    type_counts : tuple of int
+        Atoms of each type in a frame.
+    nix_shift : int
+        log2 of NIX.
+    virial : bool
+        Whether to compute the virial.
+
+    Returns
+    -------
+    Prediction
+    """
+    out, dd = _fitting(frame.d, weights, biases, type_counts)
+    dgr = gradient_descriptor(dd, frame.gr, nix_shift)
+    deriv = pair_derivatives(frame, dgr)
+    force, tensor = _assemble(frame, deriv, virial)
+    return Prediction(out, deriv, force, tensor)
+
+
+def _fitting(
+    d: Array, weights: list[Array], biases: list[Array], type_counts: tuple[int, ...]
+) -> tuple[Array, Array]:
+    """Energies (b, n) and dE/dD (b, n, M1*M2), the net of each type on its block of atoms."""
+    frames, width = d.shape[0], d.shape[2]
+    outs, grads = [], []
+    start = 0
+    for kind, count in enumerate(type_counts):
+        if count == 0:
+            continue
+        block = tf.reshape(d[:, start : start + count], (frames * count, width))
+        net = fitting_net(block, [w[kind] for w in weights], [b[kind] for b in biases], TENSORFLOW)
+        outs.append(tf.reshape(net.out, (frames, count)))
+        grads.append(tf.reshape(net.grad, (frames, count, width)))
+        start += count
+    return tf.concat(outs, axis=1), tf.concat(grads, axis=1)
+
+
+def gradient_descriptor(dd: Array, gr: Array, nix_shift: int) -> Array:
+    """dE/dGR (b, n, 4, M1) from dE/dD (b, n, M1*M2).
+
+    `D[i,k] = sum_a GR[a,i] GR[a,(i+k) mod M1]`, so column i receives the products with column
+    i + k, and column i + k those with column i. Products with the zeros of the scattered
+    gradient are zero, so only these are formed; each is cut to fixed point by itself, and sums
+    of whole numbers may be taken in any order.
+    """
+    m1 = gr.shape[-1]
+    m2 = dd.shape[-1] // m1
+    dd = ops.trunc_flt(ops.floor_bits(dd, ops.FIX_FRAC, TENSORFLOW), xp=TENSORFLOW) + 0.0
+    dd = tf.reshape(dd, (*dd.shape[:-1], 1, m1, m2))
+    direct = transposed = tf.zeros_like(gr)
+    for k in range(m2):
+        factor = dd[..., k]
+        ahead = tf.roll(gr, shift=-k, axis=-1)
+        direct += ops.product_to_fix(ahead, factor, xp=TENSORFLOW)
+        transposed += tf.roll(ops.product_to_fix(gr, factor, xp=TENSORFLOW), shift=k, axis=-1)
+    total = ops.trunc_flt(
+        ops.fix_to_flt(direct, xp=TENSORFLOW) + ops.fix_to_flt(transposed, xp=TENSORFLOW),
+        xp=TENSORFLOW,
+    )
+    return ops.trunc_flt(total * 2.0**-nix_shift, xp=TENSORFLOW) + 0.0
+
+
+def pair_derivatives(frame: FrameTensors, dgr: Array) -> Array:
+    """dE/d[u,x,y,z] (b, n, k, 4) from dE/dGR (b, n, 4, M1)."""
+    dr4 = matmul_flt_rows(frame.g, TENSORFLOW.transpose(dgr))
+    dg = matmul_flt_rows(frame.r4, dgr)
+    ds = add(dot(frame.gs, dg), dr4[..., 0])
+    dh = dot(frame.r, dr4[..., 1:])
+    dxyz = mul(frame.h[..., None], dr4[..., 1:])
+    du = dot(frame.slopes, tf.stack([ds, dh], axis=-1))
+    return tf.concat([du[..., None], dxyz], axis=-1) + 0.0
+
+
+def _assemble(frame: FrameTensors, deriv: Array, virial: bool) -> tuple[Array, Array | None]:
+    """Forces and virial, summed in the order of `nvnmd.quantize.forces`.
+
+    On the CPU a segment sum adds its rows in order. Terms that are zero by construction (empty
+    slots, the other axes of dE/dx) are left out, which changes no sum.
+    """
+    frames, atoms, slots = frame.index.shape
+    # (b, n, k, 2, 3): derivative by u or by the axis itself, and what the position changes
+    slope = tf.stack([-2.0 * frame.r, -tf.ones_like(frame.r)], axis=3)
+    pair = tf.stack([deriv[..., :1] + tf.zeros_like(frame.r), deriv[..., 1:]], axis=3)
+    term = pair * slope
+    both = tf.concat([-term, term], axis=2)
+    first = tf.range(frames * atoms, dtype=tf.int32)
+    own = tf.broadcast_to(tf.reshape(first, (frames, atoms, 1)), (frames, atoms, slots))
+    other = frame.index + atoms * tf.reshape(tf.range(frames, dtype=tf.int32), (frames, 1, 1))
+    target = tf.repeat(tf.reshape(tf.concat([own, other], axis=2), (-1,)), 2)
+    force = tf.math.unsorted_segment_sum(tf.reshape(both, (-1, 3)), target, frames * atoms)
+    force = tf.reshape(force, (frames, atoms, 3))
+    if not virial:
+        return force, None
+    tensor = (pair[..., :, None] * frame.rij[..., None, None, :]) * slope[..., :, None]
+    rows = tf.reshape(tensor, (frames * atoms * slots * 2, 9))
+    which = tf.repeat(tf.range(frames, dtype=tf.int32), atoms * slots * 2)
+    return force, tf.math.unsorted_segment_sum(rows, which, frames)
