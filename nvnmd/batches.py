@@ -1,0 +1,373 @@
+"""Frames with their neighbours, and their packing into arrays of fixed shape for training.
+
+Atoms of all frames of a batch stand in blocks of one type, so that each net sees one contiguous
+block, and every batch of a `Layout` has the same shapes, so that compiled code is used again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nvnmd.data import System
+from nvnmd.errors import InputError, NeighborOverflowError
+from nvnmd.neighbors import Neighborhood, Overflow, build_neighborhood
+
+# Neighbour pairs kept in memory; beyond this they are found again when a frame is drawn.
+_CACHE_BYTES = 1 << 30
+
+
+@dataclass(frozen=True, kw_only=True)
+class FramePairs:
+    """The filled slots of one frame, as lists of pairs.
+
+    Attributes
+    ----------
+    order : (n,) int64
+        Input index of each atom sorted by type.
+    counts : (n, ntypes) int64
+        Neighbours per sorted atom and type.
+    center, neighbor : (p,) int32
+        Sorted atoms of each pair.
+    kind, place : (p,) int32
+        Neighbour type, and rank among the neighbours of that type.
+    rij : (p, 3) float64
+        Displacements in Å.
+    """
+
+    order: NDArray[np.int64]
+    counts: NDArray[np.int64]
+    center: NDArray[np.int32]
+    neighbor: NDArray[np.int32]
+    kind: NDArray[np.int32]
+    place: NDArray[np.int32]
+    rij: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, near: Neighborhood) -> FramePairs:
+        """Take the filled slots of a neighbourhood."""
+        center, slot = np.nonzero(near.mask)
+        kind = near.slot_types[slot]
+        first = np.searchsorted(near.slot_types, np.arange(near.counts.shape[1]))
+        return cls(
+            order=near.order,
+            counts=near.counts,
+            center=center.astype(np.int32),
+            neighbor=near.index[center, slot],
+            kind=kind.astype(np.int32),
+            place=(slot - first[kind]).astype(np.int32),
+            rij=near.rij[center, slot],
+        )
+
+    @property
+    def nbytes(self) -> int:
+        """Memory taken, in bytes."""
+        return self.rij.nbytes + 16 * len(self.rij) + self.counts.nbytes + self.order.nbytes
+
+
+class NeighborCache:
+    """Neighbour pairs of the frames of several systems, found once and kept while they fit.
+
+    Parameters
+    ----------
+    systems : sequence of System
+        The data.
+    sel : sequence of int
+        Slots per neighbour type.
+    rcut : float
+        Cut-off in Å.
+    type_map : sequence of str
+        Element names, for messages.
+    overflow : {"error", "truncate"}
+        See `build_neighborhood`.
+    """
+
+    def __init__(
+        self,
+        systems: Sequence[System],
+        sel: Sequence[int],
+        rcut: float,
+        type_map: Sequence[str],
+        *,
+        overflow: Overflow = "error",
+    ) -> None:
+        self.systems, self.sel, self.rcut = systems, tuple(sel), rcut
+        self.type_map, self.overflow = tuple(type_map), overflow
+        self.dropped: dict[tuple[int, int], int] = {}
+        self._kept: dict[tuple[int, int], FramePairs] = {}
+        self._bytes = 0
+
+    def pairs(self, system: int, frame: int) -> FramePairs:
+        """Return the pairs of one frame.
+
+        Raises
+        ------
+        InputError, NeighborOverflowError
+            As `build_neighborhood` does, with the system and the frame named.
+        """
+        key = (system, frame)
+        if key in self._kept:
+            return self._kept[key]
+        data = self.systems[system]
+        try:
+            near = build_neighborhood(
+                data.coord[frame],
+                data.cell(frame),
+                data.types,
+                self.sel,
+                self.rcut,
+                overflow=self.overflow,
+                type_names=self.type_map,
+            )
+        except (InputError, NeighborOverflowError) as error:
+            raise type(error)(f"{data.path}: frame {frame}: {error}") from None
+        if near.dropped:
+            self.dropped[key] = near.dropped
+        found = FramePairs.of(near)
+        if self._bytes + found.nbytes <= _CACHE_BYTES:
+            self._kept[key] = found
+            self._bytes += found.nbytes
+        return found
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Shapes of a batch.
+
+    Attributes
+    ----------
+    frames : int
+        Frames per batch.
+    atoms : tuple of int
+        Rows for the centre atoms of each type.
+    slots : tuple of int
+        Neighbour slots of each type.
+    """
+
+    frames: int
+    atoms: tuple[int, ...]
+    slots: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """A few frames of one system, packed into the shapes of a layout.
+
+    `a = sum(layout.atoms)` rows, `m = sum(layout.slots)` slots, `f = layout.frames`.
+
+    Attributes
+    ----------
+    layout : Layout
+        The shapes.
+    natoms : int
+        Atoms of one frame.
+    rij : (a, m, 3) float64
+        Displacements in Å, 0 in empty slots.
+    index : (a, m) int32
+        Row of the neighbour; `a` in empty slots.
+    frame : (a,) int32
+        Frame of each row; `f` in rows that hold no atom.
+    energy, force, virial : (f,), (a, 3), (f, 3, 3) float64
+        Labels, 0 where there are none.
+    known : (3,) float64
+        1 or 0: whether energy, force and virial labels exist.
+    """
+
+    layout: Layout
+    natoms: int
+    rij: NDArray[np.float64]
+    index: NDArray[np.int32]
+    frame: NDArray[np.int32]
+    energy: NDArray[np.float64]
+    force: NDArray[np.float64]
+    virial: NDArray[np.float64]
+    known: NDArray[np.float64]
+
+
+def make_layouts(
+    systems: Sequence[System],
+    batch_sizes: Sequence[int],
+    slots: Sequence[int],
+    *,
+    distinct: int = 4,
+) -> list[Layout]:
+    """Choose the layout of every system's batches.
+
+    Parameters
+    ----------
+    systems : sequence of System
+        The data.
+    batch_sizes : sequence of int
+        Frames per batch, per system; cut to the frames there are.
+    slots : (ntypes,) sequence of int
+        Slots of each neighbour type.
+    distinct : int
+        Up to this many different layouts are exact. With more, rows are rounded up to a coarse
+        grid, because each layout is compiled once.
+
+    Returns
+    -------
+    list of Layout
+        One per system.
+    """
+    exact = []
+    for system, size in zip(systems, batch_sizes, strict=True):
+        frames = min(size, system.nframes)
+        counts = np.bincount(system.types, minlength=len(slots)) * frames
+        exact.append(Layout(frames, tuple(int(c) for c in counts), tuple(slots)))
+    if len(set(exact)) <= distinct:
+        return exact
+    return [
+        Layout(one.frames, tuple(_round_up(count) for count in one.atoms), one.slots)
+        for one in exact
+    ]
+
+
+def _round_up(count: int) -> int:
+    """Return the next of 0, 1, 2, 3, 4, 6, 8, 12, 16, 24, ..."""
+    if count <= 3:
+        return count
+    power = 1 << ((count - 1).bit_length() - 1)
+    return 3 * power // 2 if 2 * count <= 3 * power else 2 * power
+
+
+def pack(
+    cache: NeighborCache, system: int, frames: Sequence[int] | NDArray[np.int64], layout: Layout
+) -> Batch:
+    """Pack frames of one system into a batch.
+
+    Parameters
+    ----------
+    cache : NeighborCache
+        Data and neighbours.
+    system : int
+        Which system.
+    frames : (f,) sequence of int
+        Which frames.
+    layout : Layout
+        The shapes to fill.
+
+    Returns
+    -------
+    Batch
+    """
+    data = cache.systems[system]
+    rows, m = sum(layout.atoms), sum(layout.slots)
+    ntypes = len(layout.slots)
+    per_type = np.bincount(data.types, minlength=ntypes)
+    first_row = np.cumsum(layout.atoms) - np.asarray(layout.atoms)
+    first_slot = np.cumsum(layout.slots) - np.asarray(layout.slots)
+    first_atom = np.cumsum(per_type) - per_type
+    sorted_types = np.repeat(np.arange(ntypes), per_type)
+    rank = np.arange(data.natoms) - first_atom[sorted_types]
+
+    rij = np.zeros((rows, m, 3))
+    index = np.full((rows, m), rows, dtype=np.int32)
+    frame_of = np.full(rows, layout.frames, dtype=np.int32)
+    force = np.zeros((rows, 3))
+    for k, frame in enumerate(frames):
+        pairs = cache.pairs(system, int(frame))
+        row = first_row[sorted_types] + k * per_type[sorted_types] + rank
+        at = row[pairs.center], first_slot[pairs.kind] + pairs.place
+        rij[at] = pairs.rij
+        index[at] = row[pairs.neighbor]
+        frame_of[row] = k
+        if data.force is not None:
+            force[row] = data.force[frame][pairs.order]
+    chosen = np.asarray(frames, dtype=np.int64)
+    none = np.zeros(len(chosen))
+    return Batch(
+        layout=layout,
+        natoms=data.natoms,
+        rij=rij,
+        index=index,
+        frame=frame_of,
+        energy=none if data.energy is None else data.energy[chosen],
+        force=force,
+        virial=np.zeros((len(chosen), 3, 3)) if data.virial is None else data.virial[chosen],
+        known=np.array(
+            [label is not None for label in (data.energy, data.force, data.virial)], dtype=float
+        ),
+    )
+
+
+class BatchSampler:
+    """Draws batches: a system by its share of the batches, its frames in shuffled order.
+
+    Parameters
+    ----------
+    nframes : sequence of int
+        Frames of each system.
+    batch_sizes : sequence of int
+        Frames per batch, per system.
+    seed : int or None
+        Seed of the drawing; None takes one from the operating system.
+    """
+
+    def __init__(
+        self, nframes: Sequence[int], batch_sizes: Sequence[int], seed: int | None
+    ) -> None:
+        self.batch_sizes = [min(s, n) for s, n in zip(batch_sizes, nframes, strict=True)]
+        batches = np.array([n // s for n, s in zip(nframes, self.batch_sizes, strict=True)])
+        self.probability = batches / batches.sum()
+        self.rng = np.random.Generator(np.random.PCG64(seed))
+        self.orders = [self.rng.permutation(n) for n in nframes]
+        self.used = [0] * len(nframes)
+
+    def draw(self) -> tuple[int, NDArray[np.int64]]:
+        """Return a system and the frames of its next batch."""
+        system = 0
+        if len(self.orders) > 1:
+            system = int(self.rng.choice(len(self.orders), p=self.probability))
+        size = self.batch_sizes[system]
+        if self.used[system] + size > len(self.orders[system]):
+            self.orders[system] = self.rng.permutation(len(self.orders[system]))
+            self.used[system] = 0
+        start = self.used[system]
+        self.used[system] = start + size
+        return system, self.orders[system][start : start + size]
+
+    def state(self) -> dict:
+        """Return what `restore` needs, as plain values that JSON can hold."""
+        return {
+            "rng": self.rng.bit_generator.state,
+            "orders": [order.tolist() for order in self.orders],
+            "used": list(self.used),
+        }
+
+    def restore(self, state: dict) -> None:
+        """Continue from a state that `state` gave.
+
+        Raises
+        ------
+        ValueError
+            The state belongs to other data.
+        """
+        lengths = [len(order) for order in state["orders"]]
+        if lengths != [len(order) for order in self.orders]:
+            raise ValueError(
+                f"it was written for systems of {lengths} frames, "
+                f"these have {[len(order) for order in self.orders]}"
+            )
+        self.rng.bit_generator.state = state["rng"]
+        self.orders = [np.array(order, dtype=np.int64) for order in state["orders"]]
+        self.used = list(state["used"])
+
+
+def largest_counts(
+    cache: NeighborCache, progress: Callable[[int, int], None] | None = None
+) -> NDArray[np.int64]:
+    """Return the most neighbours of each type that any atom of any frame has, (ntypes,)."""
+    largest = np.zeros(len(cache.sel), dtype=np.int64)
+    total = sum(system.nframes for system in cache.systems)
+    done = 0
+    for k, system in enumerate(cache.systems):
+        for frame in range(system.nframes):
+            largest = np.maximum(largest, cache.pairs(k, frame).counts.max(axis=0))
+            done += 1
+            if progress is not None:
+                progress(done, total)
+    return largest

@@ -1,0 +1,147 @@
+"""Statistics of the training data that the model is scaled and shifted with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nvnmd.batches import NeighborCache
+from nvnmd.data import System
+from nvnmd.errors import InputError
+from nvnmd.float_model import NumpyMath, switch
+
+# A deviation below this is replaced by it, so that nothing is divided by almost nothing.
+PROTECTION = 1e-2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Statistics:
+    """What the data say before training.
+
+    Attributes
+    ----------
+    davg, dstd : (ntypes, 2) float64
+        Mean and deviation of the radial column sw/r and of the angular columns (1/Å) per centre
+        type, over all slots, empty ones counted as 0. The angular mean is 0.
+    t_bias_atom_e : (ntypes,) float64
+        Energy of an atom of each type in eV.
+    min_nbor_dist : float
+        Smallest distance of two atoms in Å.
+    largest_counts : (ntypes,) int64
+        Most neighbours of each type that an atom has.
+    """
+
+    davg: NDArray[np.float64]
+    dstd: NDArray[np.float64]
+    t_bias_atom_e: NDArray[np.float64]
+    min_nbor_dist: float
+    largest_counts: NDArray[np.int64]
+
+
+def collect_statistics(
+    cache: NeighborCache,
+    rcut_smth: float,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> Statistics:
+    """Go through all frames once.
+
+    Parameters
+    ----------
+    cache : NeighborCache
+        The training data with `sel` and `rcut`.
+    rcut_smth : float
+        Start of the smoothing in Å.
+    progress : callable, optional
+        Called with the frames done and the frames in all.
+
+    Returns
+    -------
+    Statistics
+
+    Raises
+    ------
+    InputError
+        No two atoms are within the cut-off, or a system has no energies.
+
+    Notes
+    -----
+    As DeePMD-kit does it, but over all frames, not over a random sample: the deviation of a type
+    is ``sqrt(<v²> - <v>²)``, for the angular columns with x, y and z taken together, at least
+    0.01; a type without atoms gets ``1/rcut``.
+    """
+    ntypes, slots = len(cache.sel), sum(cache.sel)
+    count = np.zeros(ntypes)
+    total = np.zeros((ntypes, 2))
+    squares = np.zeros((ntypes, 2))
+    nearest = np.inf
+    largest = np.zeros(ntypes, dtype=np.int64)
+    frames = sum(system.nframes for system in cache.systems)
+    done = 0
+    for k, system in enumerate(cache.systems):
+        types = np.sort(system.types)
+        for frame in range(system.nframes):
+            pairs = cache.pairs(k, frame)
+            largest = np.maximum(largest, pairs.counts.max(axis=0))
+            count += np.bincount(types, minlength=ntypes) * slots
+            if len(pairs.rij):
+                r = np.sqrt((pairs.rij**2).sum(axis=1))
+                nearest = min(nearest, float(r.min()))
+                sw, _ = switch(NumpyMath(), r, rcut_smth, cache.rcut)
+                radial = sw / r
+                angular = (radial / r)[:, None] * pairs.rij
+                sums = (radial, angular.sum(axis=1) / 3.0)
+                powers = (radial**2, (angular**2).sum(axis=1) / 3.0)
+                centre = types[pairs.center]
+                for c in range(2):
+                    total[:, c] += np.bincount(centre, weights=sums[c], minlength=ntypes)
+                    squares[:, c] += np.bincount(centre, weights=powers[c], minlength=ntypes)
+            done += 1
+            if progress is not None:
+                progress(done, frames)
+    if not np.isfinite(nearest):
+        raise InputError(
+            f"training data: no two atoms are within rcut = {cache.rcut:g} Å of each other"
+        )
+    present = count > 0
+    per_slot = np.where(present, count, 1.0)[:, None]
+    mean = total / per_slot
+    deviation = np.sqrt(np.maximum(squares / per_slot - mean**2, 0.0))
+    deviation = np.maximum(deviation, PROTECTION)
+    deviation[~present] = 1.0 / cache.rcut
+    mean[:, 1] = 0.0
+    return Statistics(
+        davg=mean,
+        dstd=deviation,
+        t_bias_atom_e=energy_bias(cache.systems, ntypes),
+        min_nbor_dist=nearest,
+        largest_counts=largest,
+    )
+
+
+def energy_bias(systems: Sequence[System], ntypes: int) -> NDArray[np.float64]:
+    """Return atomic energies (ntypes,) in eV that sum to the frames' energies as well as they can.
+
+    Least squares over all frames; of several solutions (all frames of one composition) the one of
+    smallest norm; 0 for a type that no frame has.
+
+    Raises
+    ------
+    InputError
+        A system has no energies.
+    """
+    rows, energies = [], []
+    for system in systems:
+        if system.energy is None:
+            raise InputError(f"{system.path}: no energy.npy, needed for the energy bias")
+        counts = np.bincount(system.types, minlength=ntypes)
+        # Frames of one system have one composition: their mean with their number as weight
+        # gives the same solution as all of them.
+        weight = np.sqrt(system.nframes)
+        rows.append(counts * weight)
+        energies.append(system.energy.mean() * weight)
+    solution, *_ = np.linalg.lstsq(np.array(rows, dtype=np.float64), np.array(energies), rcond=None)
+    return solution
