@@ -1,0 +1,99 @@
+"""The learning curve file, in DeePMD-kit's columns."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nvnmd.atomic_file import atomic_write
+from nvnmd.errors import InputError
+
+
+class LearningCurve:
+    """Writes `lcurve.out`: a header, then one line per display.
+
+    Columns: step; for each quantity its root mean square error on the validation part (if there
+    is one) and on the training batch; learning rate. Energies and virials are per atom.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    quantities : sequence of str
+        Such as ``("rmse", "rmse_e", "rmse_f")``.
+    validation : bool
+        Whether there are columns of a validation part.
+    continue_from : int or None
+        Keep the lines up to this step of an existing file and append; None writes a new file.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        quantities: tuple[str, ...],
+        *,
+        validation: bool,
+        continue_from: int | None = None,
+    ) -> None:
+        self.path, self.validation = path, validation
+        kept: list[str] = []
+        if continue_from is not None and path.exists():
+            for line in path.read_text(encoding="utf-8").splitlines():
+                words = line.split()
+                if not line.startswith("#") and words and int(words[0]) <= continue_from:
+                    kept.append(line)
+        header = "# {:5s}".format("step")
+        for name in quantities:
+            parts = (f"{name}_val", f"{name}_trn") if validation else (f"{name}_trn",)
+            header += "  " + "".join(f" {part:>11s}" for part in parts)
+        header += "   {:8s}".format("lr")
+        note = "# a column reads nan where the data hold no such label"
+        with atomic_write(path) as file:
+            file.write("\n".join([header, note, *kept, ""]).encode())
+
+    def add(
+        self, step: int, training: NDArray[np.float64], validation: NDArray | None, lr: float
+    ) -> None:
+        """Append one line.
+
+        Parameters
+        ----------
+        step : int
+            Finished steps.
+        training, validation : (q,)
+            Errors in the order of the quantities; `validation` only if the file has its columns.
+        lr : float
+            Learning rate.
+        """
+        line = f"{step:7d}"
+        for k, value in enumerate(training):
+            if self.validation:
+                assert validation is not None
+                line += f"   {validation[k]:11.2e} {value:11.2e}"
+            else:
+                line += f"   {value:11.2e}"
+        line += f"   {lr:8.1e}\n"
+        with open(self.path, "a", encoding="utf-8") as file:
+            file.write(line)
+
+
+def read_lcurve(path: str | Path) -> NDArray[np.void]:
+    """Read a learning curve as a structured array with the file's column names.
+
+    Raises
+    ------
+    InputError
+        The file is missing or has no header line.
+    """
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    names = lines[0].lstrip("# ").split() if lines else []
+    if not names or names[0] != "step":
+        raise InputError(f"{path}: expected a header line that begins with '# step'")
+    rows = [tuple(float(word) for word in line.split()) for line in lines if line[:1] != "#"]
+    kinds = [(name, np.int64 if name == "step" else np.float64) for name in names]
+    return np.array(rows, dtype=kinds)
