@@ -1,0 +1,120 @@
+"""What must hold of the project's numbers beside those of a DeePMD-kit run (golden_data.py)."""
+
+from __future__ import annotations
+
+import numpy as np
+from golden_data import Frame, GoldenRun
+from nvnmd.mapping.build import build_tables, effective_distance
+from nvnmd.quantize.forces import assemble_forces
+from nvnmd.quantize.reference import evaluate_atoms
+
+from nvnmd.float_model import predict_float
+from nvnmd.neighbors import Neighborhood, Overflow, build_neighborhood
+
+EPS = np.finfo(np.float64).eps
+
+
+def neighbours(run: GoldenRun, frame: Frame, overflow: Overflow = "error") -> Neighborhood:
+    """The project's own neighbour list of a frame."""
+    model = run.model
+    return build_neighborhood(
+        frame.coord, frame.box, frame.types, model.sel, model.rcut, overflow=overflow
+    )
+
+
+def assert_same_bits(found: np.ndarray, expected: np.ndarray, what: str) -> None:
+    """No bit differs; -0 counts as +0."""
+    found = np.asarray(found, dtype=np.float64) + 0.0
+    expected = np.asarray(expected, dtype=np.float64) + 0.0
+    assert found.shape == expected.shape, what
+    differ = np.argwhere(found.view(np.int64) != expected.view(np.int64))
+    if len(differ):
+        first = tuple(int(i) for i in differ[0])
+        raise AssertionError(
+            f"{what}: {len(differ)} of {found.size} differ, first at {first}: "
+            f"{found[first]!r}, expected {expected[first]!r}"
+        )
+
+
+def check_neighbours(near: Neighborhood, frame: Frame) -> None:
+    """The same neighbours in the same slots, displacements with no differing bit."""
+    np.testing.assert_array_equal(near.index, frame.slots["nlist"])
+    assert_same_bits(near.rij, frame.slots["rij"], "displacements")
+
+
+def check_quantized(run: GoldenRun, frame: Frame, near: Neighborhood) -> None:
+    """Slots (where known), atomic energies, forces and virial with no differing bit."""
+    trace = evaluate_atoms(run.model, near.center_types, near.rij, near.mask)
+    if frame.slots:
+        assert_same_bits(trace.u, frame.slots["env"][..., 0], "u")
+        assert_same_bits(trace.r, frame.slots["env"][..., 1:], "truncated displacements")
+        if "descriptor" in frame.slots:
+            assert_same_bits(trace.d, frame.slots["descriptor"], "descriptor")
+        assert_same_bits(trace.deriv, frame.slots["net_deriv"], "dE/d[u,x,y,z]")
+    assert_same_bits(trace.atom_energy, frame.qnn["atom_energy"][near.order], "atomic energies")
+    forces = assemble_forces(trace.deriv, near.rij, near.index)
+    assert_same_bits(forces.force, frame.qnn["force"][near.order], "forces")
+    assert_same_bits(forces.virial, frame.qnn["virial"], "virial")
+    # The frame's energy is a sum whose order is the platform's.
+    error = abs(trace.atom_energy.sum() - frame.qnn["energy"])
+    assert error <= 4 * EPS * np.abs(trace.atom_energy).sum()
+
+
+def check_continuous(
+    run: GoldenRun, frame: Frame, overflow: Overflow = "error", least_force: float = 0.0
+) -> None:
+    """1e-10 of the frame's largest value; forces of at least `least_force` (eV/Å)."""
+    model = run.model
+    found = predict_float(
+        run.cnn,
+        frame.coord,
+        frame.box,
+        frame.types,
+        sel=model.sel,
+        rcut=model.rcut,
+        rcut_smth=model.rcut_smth,
+        overflow=overflow,
+    )
+    for what in ("energy", "atom_energy", "force", "virial"):
+        expected = frame.cnn[what]
+        scale = np.abs(expected).max()
+        if what == "force":
+            scale = max(scale, least_force)
+        assert np.abs(getattr(found, what) - expected).max() <= 1e-10 * scale, what
+
+
+def check_tables(run: GoldenRun) -> None:
+    """Tables built from the run's embedding nets against the tables that DeePMD-kit used.
+
+    Nodes and slopes agree to 1e-12 of the table's largest; a and b to what four terms with one
+    rounding each (16 eps in all) leave after the division by dx^3 and dx^2. A fixture holds flt
+    words, so a coefficient may also be up to one part in 2^20 larger than its word.
+    """
+    model, cnn = run.model, run.cnn
+    dmin = effective_distance(0.0, cnn.min_nbor_dist, model.rcut_smth)
+    built = build_tables(cnn.embedding, cnn.davg, cnn.dstd, model.rcut, model.rcut_smth, dmin)
+    assert built.u_layout == model.u_layout
+    assert built.s_layout == model.s_layout
+    tables = {
+        "table_u": built.u,
+        "table_u_grad": built.u_grad,
+        "table_g": built.g,
+        "table_g_grad": built.g_grad,
+    }
+    for name, mine in tables.items():
+        of_g = name.startswith("table_g")
+        steps = (built.s_layout if of_g else built.u_layout).row_steps()
+        expected = getattr(model, name) if run.raw_tables is None else run.raw_tables[name]
+        word = 2.0**-20 if run.raw_tables is None else 0.0
+        c, d = np.abs(mine[..., 2]).max(), np.abs(mine[..., 3]).max()
+        noise = 16 * EPS * (d + steps * c)
+        bound = np.stack(
+            [noise / steps**3, noise / steps**2, 1e-12 * c + 0 * steps, 1e-12 * d + 0 * steps],
+            axis=1,
+        )
+        for t in range(model.ntypes):
+            rows = run.g_rows[t] if of_g and run.g_rows else np.arange(len(steps))
+            assert len(rows) > 20
+            want = expected[t, rows]
+            error = np.abs(mine[t, rows] - want)
+            assert (error <= bound[rows, None] + word * np.abs(want)).all(), (name, t)
