@@ -1,0 +1,270 @@
+"""The float model in TensorFlow: predictions, losses and one Adam step per call, compiled once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nvnmd.batches import Batch, Layout
+from nvnmd.float_model import Shape, atomic_energies
+from nvnmd.tf_runtime import tf
+from nvnmd.weights import FloatWeights
+
+Tensor = Any
+
+BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
+
+
+class TfMath:
+    """The TensorFlow form of `nvnmd.float_model.Math`."""
+
+    def tanh(self, x: Tensor) -> Tensor:
+        return tf.tanh(x)
+
+    def sqrt(self, x: Tensor) -> Tensor:
+        return tf.sqrt(x)
+
+    def sign(self, x: Tensor) -> Tensor:
+        return tf.sign(x)
+
+    def abs(self, x: Tensor) -> Tensor:
+        return tf.abs(x)
+
+    def minimum(self, a: Tensor, b: Tensor) -> Tensor:
+        return tf.minimum(a, b)
+
+    def maximum(self, a: Tensor, b: Tensor) -> Tensor:
+        return tf.maximum(a, b)
+
+    def where(self, c: Tensor, a: Tensor, b: Tensor) -> Tensor:
+        return tf.where(c, tf.cast(a, tf.float64), tf.cast(b, tf.float64))
+
+    def sum(self, x: Tensor, axis: int) -> Tensor:
+        return tf.reduce_sum(x, axis)
+
+    def stack(self, parts: Sequence[Tensor], axis: int) -> Tensor:
+        return tf.stack(parts, axis)
+
+    def concat(self, parts: Sequence[Tensor], axis: int) -> Tensor:
+        return tf.concat(parts, axis)
+
+    def reshape(self, x: Tensor, shape: Sequence[int]) -> Tensor:
+        return tf.reshape(x, shape)
+
+    def transpose(self, x: Tensor) -> Tensor:
+        return tf.linalg.matrix_transpose(x)
+
+
+class TfFloatModel:
+    """Trainable float model with its optimizer state.
+
+    Parameters
+    ----------
+    weights : FloatWeights
+        Initial weights; the statistics stay as they are.
+    sel : sequence of int
+        Slots per neighbour type.
+    rcut, rcut_smth : float
+        Å.
+    axis_neuron : int
+        M2.
+    xla : bool
+        Compile with XLA: some seconds per layout, then faster steps.
+    """
+
+    def __init__(
+        self,
+        weights: FloatWeights,
+        *,
+        sel: Sequence[int],
+        rcut: float,
+        rcut_smth: float,
+        axis_neuron: int = 4,
+        xla: bool = False,
+    ) -> None:
+        self.sel, self.rcut, self.rcut_smth = tuple(sel), rcut, rcut_smth
+        self.axis_neuron, self.xla = axis_neuron, xla
+        self._fixed = weights
+        self._embedding = [
+            [(tf.Variable(w), tf.Variable(b)) for w, b in net] for net in weights.embedding
+        ]
+        layers = list(zip(weights.fit_weights, weights.fit_biases, strict=True))
+        self._fitting = [
+            [(tf.Variable(w[t]), tf.Variable(b[t])) for w, b in layers]
+            for t in range(weights.ntypes)
+        ]
+        self._variables = [
+            variable
+            for net in self._embedding + self._fitting
+            for layer in net
+            for variable in layer
+        ]
+        size = sum(int(np.prod(v.shape)) for v in self._variables)
+        self._first = tf.Variable(tf.zeros(size, tf.float64))
+        self._second = tf.Variable(tf.zeros(size, tf.float64))
+        self._functions: dict[tuple[str, Layout], Callable[..., Tensor]] = {}
+
+    @property
+    def weights(self) -> FloatWeights:
+        """The present weights."""
+        depth = len(self._fitting[0])
+        return FloatWeights(
+            embedding=tuple(
+                tuple((w.numpy(), b.numpy()) for w, b in net) for net in self._embedding
+            ),
+            fit_weights=tuple(
+                np.stack([net[k][0].numpy() for net in self._fitting]) for k in range(depth)
+            ),
+            fit_biases=tuple(
+                np.stack([net[k][1].numpy() for net in self._fitting]) for k in range(depth)
+            ),
+            davg=self._fixed.davg,
+            dstd=self._fixed.dstd,
+            t_bias_atom_e=self._fixed.t_bias_atom_e,
+            min_nbor_dist=self._fixed.min_nbor_dist,
+        )
+
+    @property
+    def moments(self) -> dict[str, NDArray[np.float64]]:
+        """Adam's first and second moments, flat, in the order of the variables."""
+        return {"first": self._first.numpy(), "second": self._second.numpy()}
+
+    def set_moments(self, moments: dict[str, NDArray[np.float64]]) -> None:
+        """Put back what `moments` gave.
+
+        Raises
+        ------
+        ValueError
+            The sizes do not fit these nets.
+        KeyError
+            One is missing.
+        """
+        self._first.assign(moments["first"])
+        self._second.assign(moments["second"])
+
+    def predict(self, batch: Batch) -> tuple[NDArray, NDArray, NDArray, NDArray]:
+        """Return energies (f,), atomic energies (a,), forces (a, 3), virials (f, 3, 3)."""
+        run = self._function("predict", batch.layout, self._predict)
+        energy, atomic, force, virial = run(batch.rij, batch.index, batch.frame)
+        return energy.numpy(), atomic.numpy(), force.numpy(), virial.numpy()
+
+    def squared_errors(self, batch: Batch) -> NDArray[np.float64]:
+        """Return the mean squared errors (3,) of energy, force components, virial components."""
+        run = self._function("errors", batch.layout, self._errors)
+        return run(*_arguments(batch)).numpy()
+
+    def step(self, batch: Batch, prefactors: NDArray[np.float64], lr: float, step: int) -> None:
+        """Do one Adam step on the loss of a batch.
+
+        Parameters
+        ----------
+        batch : Batch
+            The frames.
+        prefactors : (3,)
+            Of energy, force and virial; a label that does not exist counts as 0.
+        lr : float
+            Learning rate.
+        step : int
+            Number of this step, from 1; Adam's bias correction depends on it.
+
+        Notes
+        -----
+        Loss: ``pref_e <dE²>/n + pref_f <dF²> + pref_v <dW²>/n``, means over frames and
+        components, n the atoms of a frame. Adam with 0.9, 0.999 and 1e-8 added to the root of
+        the uncorrected second moment.
+        """
+        corrected = lr * np.sqrt(1.0 - BETA2**step) / (1.0 - BETA1**step)
+        scale = prefactors * batch.known * np.array([1.0 / batch.natoms, 1.0, 1.0 / batch.natoms])
+        run = self._function("step", batch.layout, self._step)
+        run(*_arguments(batch), tf.constant(scale), tf.constant(corrected, tf.float64))
+
+    def _function(
+        self, name: str, layout: Layout, method: Callable[..., Tensor]
+    ) -> Callable[..., Tensor]:
+        """Return the compiled form of a method for one layout."""
+        key = (name, layout)
+        if key not in self._functions:
+            self._functions[key] = tf.function(
+                lambda *args: method(layout, *args), autograph=False, jit_compile=self.xla
+            )
+        return self._functions[key]
+
+    def _predict(
+        self, layout: Layout, rij: Tensor, index: Tensor, frame: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        rows = sum(layout.atoms)
+        energy, pair = atomic_energies(
+            TfMath(),
+            Shape(
+                atoms=layout.atoms,
+                slots=layout.slots,
+                sel=self.sel,
+                rcut=self.rcut,
+                rcut_smth=self.rcut_smth,
+                axis_neuron=self.axis_neuron,
+            ),
+            self._embedding,
+            self._fitting,
+            tf.constant(self._fixed.t_bias_atom_e),
+            tf.constant(self._fixed.davg),
+            tf.constant(self._fixed.dstd),
+            rij,
+            index < rows,
+        )
+        total = tf.math.unsorted_segment_sum(energy, frame, layout.frames + 1)[: layout.frames]
+        on_neighbors = tf.math.unsorted_segment_sum(
+            tf.reshape(pair, [-1, 3]), tf.reshape(index, [-1]), rows + 1
+        )[:rows]
+        force = tf.reduce_sum(pair, 1) - on_neighbors
+        per_atom = -tf.matmul(pair, rij, transpose_a=True)
+        virial = tf.math.unsorted_segment_sum(per_atom, frame, layout.frames + 1)
+        return total, energy, force, virial[: layout.frames]
+
+    def _errors(
+        self,
+        layout: Layout,
+        rij: Tensor,
+        index: Tensor,
+        frame: Tensor,
+        energy: Tensor,
+        force: Tensor,
+        virial: Tensor,
+        natoms: Tensor,
+    ) -> Tensor:
+        found_e, _, found_f, found_v = self._predict(layout, rij, index, frame)
+        # Rows without an atom have no force and no label: they add nothing to the sum.
+        components = 3.0 * layout.frames * natoms
+        return tf.stack(
+            [
+                tf.reduce_mean((found_e - energy) ** 2),
+                tf.reduce_sum((found_f - force) ** 2) / components,
+                tf.reduce_mean((found_v - virial) ** 2),
+            ]
+        )
+
+    def _step(self, layout: Layout, *args: Tensor) -> Tensor:
+        *batch, scale, corrected = args
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(scale * self._errors(layout, *batch))
+        gradients = tape.gradient(loss, self._variables, unconnected_gradients="zero")
+        flat = tf.concat([tf.reshape(g, [-1]) for g in gradients], 0)
+        first = BETA1 * self._first + (1.0 - BETA1) * flat
+        second = BETA2 * self._second + (1.0 - BETA2) * flat * flat
+        self._first.assign(first)
+        self._second.assign(second)
+        change = corrected * first / (tf.sqrt(second) + EPSILON)
+        start = 0
+        for variable in self._variables:
+            stop = start + int(np.prod(variable.shape))
+            variable.assign_sub(tf.reshape(change[start:stop], variable.shape))
+            start = stop
+        return loss
+
+
+def _arguments(batch: Batch) -> tuple[Any, ...]:
+    """Return what `_errors` takes, as tensors."""
+    parts = (batch.rij, batch.index, batch.frame, batch.energy, batch.force, batch.virial)
+    return (*(tf.constant(part) for part in parts), tf.constant(batch.natoms, tf.float64))
