@@ -2,13 +2,35 @@
 
 from __future__ import annotations
 
-from amaranth import Module
-from amaranth.lib import data, stream, wiring
-from amaranth.lib.wiring import In, Out
+from dataclasses import dataclass
 
-from nvnmd.hdl.dgr import dgr_port
-from nvnmd.hdl.params import AcceleratorConfig
+import numpy as np
+from amaranth import Const, Module, Mux, Signal, Value, signed
+from amaranth.lib import data, fifo, stream, wiring
+from amaranth.lib.wiring import In, Out
+from numpy.typing import NDArray
+
+from nvnmd.hdl.align import Align
+from nvnmd.hdl.delay import Delay
+from nvnmd.hdl.dgrmem import ROWS, dgr_port, rowmax_layout
+from nvnmd.hdl.dot import FltDot
+from nvnmd.hdl.flt import FltLayout, to_word
+from nvnmd.hdl.fltadd import FltAdd
+from nvnmd.hdl.fltbank import FltMulBank
+from nvnmd.hdl.params import AcceleratorConfig, ceil_div
+from nvnmd.hdl.pending import Pending
+from nvnmd.hdl.slotgrad import (
+    SLOT_MARK,
+    ColumnGrad,
+    MarkDelay,
+    RowGrad,
+    TableDot,
+    aligned_vector,
+)
 from nvnmd.hdl.store import meta_layout, slot_layout
+from nvnmd.quantize import ops
+
+FAULTS = ("dr4", "dg", "ds", "dh", "deriv")
 
 
 def deriv_layout(cfg: AcceleratorConfig) -> data.StructLayout:
@@ -17,14 +39,72 @@ def deriv_layout(cfg: AcceleratorConfig) -> data.StructLayout:
     return data.StructLayout({"u": word, "x": word, "y": word, "z": word, "last": 1})
 
 
-class NeighborBackward(wiring.Component):
-    """Ports.
+def tap_layout(cfg: AcceleratorConfig, n: int) -> data.StructLayout:
+    """`n` words of one stage, where `valid`."""
+    return data.StructLayout({"valid": 1, "words": data.ArrayLayout(cfg.flt_bits, n)})
 
-    dgr: the atom's dE/dGR; meta, slot_next, slot_o: the neighbour store.
+
+@dataclass(frozen=True)
+class NeighborGrad:
+    """What `NeighborBackward` computes for the m neighbours of an atom, as flt values.
+
+    `dr4` (m, 4), `dg` (m, m1), `ds` and `dh` (m,) are dE/dR4, dE/dG, dE/ds and dE/dh; `deriv`
+    (m, 4) is dE/d[u, x, y, z].
+    """
+
+    dr4: NDArray[np.float64]
+    dg: NDArray[np.float64]
+    ds: NDArray[np.float64]
+    dh: NDArray[np.float64]
+    deriv: NDArray[np.float64]
+
+
+class NeighborBackward(wiring.Component):
+    """dE/d[u, x, y, z] of one neighbour after the other, in the order of the store.
+
+    ::
+
+        dE/dR4 = matmul_flt(dGR, G)         dE/dG  = matmul_flt(R4, dGR)
+        dE/ds  = add(dot(dG/ds, dE/dG), dE/dR4[0])
+        dE/dh  = dot(r, dE/dR4[1:])         dE/d(x,y,z) = mul(h, dE/dR4[1:])
+        dE/du  = dot([ds/du, dh/du], [dE/ds, dE/dh])
+
+    A rigid pipeline: a neighbour starts when its meta word is there, its atom's dE/dGR is ready
+    and there is room for its result, and then runs through. Magnitudes below the least flt word
+    give the word 0; one above the largest gives `overflow` with a word that means nothing.
+
+    Latency: `latency` cycles from the start to the result in the output queue.
+    Throughput: one neighbour in `fold` cycles, 9*L multipliers for the sums over channels.
+
+    Attributes
+    ----------
+    dgr : In, `dgr_port`
+        The aligned dE/dGR of the oldest atom.
+    meta, slot_next, slot_o
+        The neighbour store.
+    deriv : Out, stream of `deriv_layout`
+        One beat per neighbour. An atom without neighbours has none.
+    overflow : Out
+        High for one cycle when a result leaves the range of a word.
+    fault : In, only with `cfg.trace`
+        Flips the last mantissa bit of every result of the stages in `FAULTS`.
+    tap_dr4, tap_dg, tap_ds, tap_dh : Out, only with `cfg.trace`
+        Words of dE/dR4 (4), dE/dG (L per slot), dE/ds and dE/dh.
     """
 
     def __init__(self, cfg: AcceleratorConfig) -> None:
         self.cfg = cfg
+        self.slots = ceil_div(cfg.m1, cfg.lanes)
+        self._align = Align(cfg)
+        self._rows = RowGrad(cfg)
+        self._columns = ColumnGrad(cfg)
+        self._table = TableDot(cfg, self.slots)
+        self._to_ds = FltAdd(cfg)
+        self._to_dh = FltDot(cfg, 3, cfg.fold)
+        self._to_xyz = FltMulBank(cfg, 3)
+        self._to_du = FltDot(cfg, 2, cfg.fold)
+        # neighbours under way or waiting to be taken: enough to keep the pipeline full
+        self.depth = ceil_div(self.latency, self.slots) + 4
         ports = {
             "dgr": In(dgr_port(cfg)),
             "meta": In(stream.Signature(meta_layout(cfg))),
@@ -34,17 +114,281 @@ class NeighborBackward(wiring.Component):
             "overflow": Out(1),
         }
         if cfg.trace:
-            word = cfg.flt_bits
             ports |= {
-                "fault": In(4),
-                "tap_dr4": Out(data.StructLayout({"valid": 1, "words": data.ArrayLayout(word, 4)})),
-                "tap_dg": Out(
-                    data.StructLayout({"valid": 1, "words": data.ArrayLayout(word, cfg.lanes)})
-                ),
-                "tap_ds": Out(data.StructLayout({"valid": 1, "words": data.ArrayLayout(word, 1)})),
-                "tap_dh": Out(data.StructLayout({"valid": 1, "words": data.ArrayLayout(word, 1)})),
+                "fault": In(data.StructLayout(dict.fromkeys(FAULTS, 1))),
+                "tap_dr4": Out(tap_layout(cfg, ROWS)),
+                "tap_dg": Out(tap_layout(cfg, cfg.lanes)),
+                "tap_ds": Out(tap_layout(cfg, 1)),
+                "tap_dh": Out(tap_layout(cfg, 1)),
             }
         super().__init__(ports)
 
+    @property
+    def latency(self) -> int:
+        """Cycles from a neighbour's start to its result in the output queue."""
+        operands = 1 + self._align.latency + self.slots - 1
+        ds = self._columns.latency + self._table.latency + self._to_ds.latency
+        dh = self._rows.latency + self._to_dh.latency
+        return operands + max(ds, dh) + 1 + self._to_du.latency + 1
+
+    @staticmethod
+    def compute(
+        cfg: AcceleratorConfig,
+        dgr: NDArray[np.float64],
+        g: NDArray[np.float64],
+        slope: NDArray[np.float64],
+        r: NDArray[np.float64],
+        h: NDArray[np.float64],
+        r4: NDArray[np.float64],
+        slopes_u: NDArray[np.float64],
+    ) -> NeighborGrad:
+        """What the component hands out for one atom with m neighbours.
+
+        Parameters
+        ----------
+        cfg : AcceleratorConfig
+            Sizes and formats.
+        dgr : ndarray, shape (4, m1)
+            dE/dGR.
+        g, slope : ndarray, shape (m, m1)
+            G and dG/ds.
+        r, h, r4 : ndarray, shapes (m, 3), (m,), (m, 4)
+            Displacement, h, and [s, h x, h y, h z].
+        slopes_u : ndarray, shape (m, 2)
+            ds/du and dh/du.
+        """
+        frac = cfg.frac
+        dr4 = ops.matmul_flt(dgr, g.T, 1, frac).T
+        dg = ops.matmul_flt(r4, dgr, 1, frac)
+        ds = ops.add(ops.dot(slope, dg, frac), dr4[:, 0], frac)
+        dh = ops.dot(r, dr4[:, 1:], frac)
+        du = ops.dot(slopes_u, np.stack([ds, dh], -1), frac)
+        xyz = ops.mul(h[:, None], dr4[:, 1:], frac)
+        return NeighborGrad(dr4, dg, ds, dh, np.concatenate([du[:, None], xyz], 1) + 0.0)
+
     def elaborate(self, platform: object) -> Module:
-        raise NotImplementedError
+        m = Module()
+        mark, meta, rowmax, room_back = self._issue(m)
+        self._vectors(m, mark, meta, rowmax)
+        self._scalars(m, mark, meta, room_back)
+        return m
+
+    def _issue(self, m: Module) -> tuple[data.View, data.View, data.View, Signal]:
+        """Start neighbours and walk their slots.
+
+        Returns the mark of the slot whose words are on `slot_o` and `dgr.columns`, with that
+        neighbour's meta word and its atom's row exponents; and the place that a taken result
+        gives back.
+        """
+        cfg = self.cfg
+        slot = Signal(range(max(2, self.slots)))
+        room = Signal(range(self.depth + 1), init=self.depth)
+        start, active, atom_ends = Signal(), Signal(), Signal()
+        room_back = Signal()
+        mark = Signal(SLOT_MARK)
+        meta, rowmax = Signal(meta_layout(cfg)), Signal(rowmax_layout(cfg))
+        m.d.comb += [
+            start.eq((slot == 0) & self.meta.valid & self.dgr.ready & (room != 0)),
+            active.eq(start | (slot != 0)),
+            atom_ends.eq(Mux(slot == 0, self.meta.payload.last, meta.last)),
+            self.meta.ready.eq(start),
+            self.slot_next.eq(active),
+            self.dgr.slot.eq(slot),
+        ]
+        m.d.sync += [
+            room.eq(room - start + room_back),
+            mark.valid.eq(active),
+            mark.first.eq(start),
+            mark.last.eq(active & (slot == self.slots - 1)),
+        ]
+        with m.If(active):
+            with m.If(slot == self.slots - 1):
+                m.d.comb += self.dgr.release.eq(atom_ends)
+                m.d.sync += slot.eq(0)
+            with m.Else():
+                m.d.sync += slot.eq(slot + 1)
+        with m.If(start):
+            m.d.sync += [meta.eq(self.meta.payload), rowmax.eq(self.dgr.rowmax)]
+        return mark, meta, rowmax, room_back
+
+    def _waiting(self, m: Module, name: str, shape: object, push: Value) -> Pending:
+        """A queue that cannot overflow: it holds at most one entry per neighbour under way."""
+        pending = Pending(shape, self.depth)  # type: ignore[arg-type]
+        m.submodules[f"pending_{name}"] = pending
+        m.d.comb += pending.push.eq(push)
+        return pending
+
+    def _result(
+        self, m: Module, stage: str, valid: Value, items: list[data.View]
+    ) -> list[data.View]:
+        """The results of a stage; in verification builds faulty on request, and on the tap."""
+        if not self.cfg.trace:
+            return items
+        results = []
+        tap = getattr(self, f"tap_{stage}", None)
+        for i, item in enumerate(items):
+            result = Signal(FltLayout(self.cfg), name=f"{stage}_{i}")
+            m.d.comb += [
+                result.eq(item),
+                result.man.eq(item.man ^ (self.fault[stage] & item.man.any())),
+            ]
+            results.append(result)
+            if tap is not None:
+                word, _ = to_word(m, self.cfg, result)
+                m.d.comb += tap.words[i].eq(word)
+        if tap is not None:
+            m.d.comb += tap.valid.eq(valid)
+        return results
+
+    def _vectors(self, m: Module, mark: data.View, meta: data.View, rowmax: data.View) -> None:
+        """Align, and feed the three sums over channels."""
+        cfg = self.cfg
+        lanes, wait = cfg.lanes, self._align.latency
+        m.submodules.rows = rows = self._rows
+        m.submodules.columns = columns = self._columns
+        m.submodules.table = table = self._table
+
+        def aligned(name: str, items: Value, emax: Value, n: int) -> data.View:
+            out = Signal(aligned_vector(cfg, n), name=f"aligned_{name}")
+            for i in range(n):
+                m.submodules[f"align_{name}_{i}"] = align = Align(cfg)
+                m.d.comb += [align.i.eq(items[i]), align.emax.eq(emax), out[i].eq(align.o)]
+            return out
+
+        g = aligned("g", self.slot_o.g, meta.gmax, lanes)
+        slope = aligned("slope", self.slot_o.dg, meta.dgmax, lanes)
+        r4 = aligned("r4", meta.r4, meta.r4max, ROWS)
+        m.submodules.wait_columns = wait_columns = Delay(self.dgr.columns.shape(), wait)
+        m.submodules.wait_r4max = wait_r4max = Delay(signed(cfg.exp_int), wait)
+        m.submodules.wait_mark = wait_mark = MarkDelay(wait)
+        m.d.comb += [
+            wait_columns.i.eq(self.dgr.columns),
+            wait_r4max.i.eq(meta.r4max),
+            wait_mark.i.eq(mark),
+        ]
+
+        # dE/dR4: the sum of the exponents of row and G waits for the totals
+        exponents = self._waiting(m, "e", rows.e.shape(), mark.first)
+        m.d.comb += [
+            exponents.i[c].eq(rowmax[c] + meta.gmax - 2 * cfg.frac) for c in range(ROWS)
+        ]
+        m.d.comb += [
+            exponents.pop.eq(rows.take),
+            rows.e.eq(exponents.o),
+            rows.mark.eq(wait_mark.o),
+            rows.g.eq(g),
+            columns.r4.eq(r4),
+        ]
+        for k in range(lanes):
+            column = wait_columns.o[k]
+            m.d.comb += [
+                rows.row[k].eq(column.row),
+                columns.col[k].eq(column.col),
+                columns.e[k].eq(wait_r4max.o + column.colmax - 2 * cfg.frac),
+            ]
+
+        # ds: dE/dG meets the slopes, which waited
+        m.submodules.mark_dg = mark_dg = MarkDelay(columns.latency)
+        m.submodules.wait_slope = wait_slope = Delay(
+            slope.shape(), columns.latency + table.slope_delay
+        )
+        slope_max = self._waiting(m, "slope_max", signed(cfg.exp_int), mark.first)
+        dg = self._result(m, "dg", mark_dg.o.valid, [columns.o[k] for k in range(lanes)])
+        m.d.comb += [
+            mark_dg.i.eq(wait_mark.o),
+            wait_slope.i.eq(slope),
+            slope_max.i.eq(meta.dgmax),
+            slope_max.pop.eq(table.take),
+            table.mark.eq(mark_dg.o),
+            table.slope.eq(wait_slope.o),
+            table.slope_max.eq(slope_max.o),
+        ]
+        m.d.comb += [table.i[k].eq(dg[k]) for k in range(lanes)]
+
+    def _scalars(self, m: Module, mark: data.View, meta: data.View, room_back: Signal) -> None:
+        """From dE/dR4 and ds to the four words, once per neighbour."""
+        cfg = self.cfg
+        one = FltLayout(cfg)
+        rows, table = self._rows, self._table
+        m.submodules.to_ds, m.submodules.to_dh = to_ds, to_dh = self._to_ds, self._to_dh
+        m.submodules.to_xyz, m.submodules.to_du = to_xyz, to_du = self._to_xyz, self._to_du
+
+        dr4 = self._result(m, "dr4", rows.valid_o, [rows.o[c] for c in range(ROWS)])
+        position = self._waiting(
+            m, "position", data.StructLayout({"r": data.ArrayLayout(one, 3), "h": one}), mark.first
+        )
+        radial = self._waiting(m, "radial", one, rows.valid_o)
+        m.d.comb += [
+            position.i.r.eq(meta.r),
+            position.i.h.eq(meta.h),
+            position.pop.eq(rows.valid_o),
+            radial.i.eq(dr4[0]),
+            radial.pop.eq(table.valid_o),
+            to_dh.valid_i.eq(rows.valid_o),
+            to_xyz.valid_i.eq(rows.valid_o),
+            to_ds.a.eq(table.o),
+            to_ds.b.eq(radial.o),
+        ]
+        for axis in range(3):
+            m.d.comb += [
+                to_dh.a[axis].eq(position.o.r[axis]),
+                to_dh.b[axis].eq(dr4[1 + axis]),
+                to_xyz.a[axis].eq(position.o.h),
+                to_xyz.b[axis].eq(dr4[1 + axis]),
+            ]
+
+        m.submodules.valid_ds = valid_ds = Delay(1, to_ds.latency)
+        m.d.comb += valid_ds.i.eq(table.valid_o)
+        (ds_value,) = self._result(m, "ds", valid_ds.o, [to_ds.o])
+        (dh_value,) = self._result(m, "dh", to_dh.valid_o, [to_dh.o])
+        ds = self._waiting(m, "ds", one, valid_ds.o)
+        dh = self._waiting(m, "dh", one, to_dh.valid_o)
+        slopes = self._waiting(m, "slopes", data.ArrayLayout(one, 2), mark.first)
+        both = Signal()
+        m.d.comb += [
+            ds.i.eq(ds_value),
+            dh.i.eq(dh_value),
+            slopes.i[0].eq(meta.ds),
+            slopes.i[1].eq(meta.dh),
+            both.eq(ds.valid & dh.valid),
+            ds.pop.eq(both),
+            dh.pop.eq(both),
+            slopes.pop.eq(both),
+            to_du.valid_i.eq(both),
+            to_du.a.eq(slopes.o),
+            to_du.b[0].eq(ds.o),
+            to_du.b[1].eq(dh.o),
+        ]
+
+        xyz = self._waiting(m, "xyz", data.ArrayLayout(one, 3), to_xyz.valid_o)
+        last = self._waiting(m, "last", 1, mark.first)
+        m.d.comb += [
+            xyz.i.eq(to_xyz.o),
+            xyz.pop.eq(to_du.valid_o),
+            last.i.eq(meta.last),
+            last.pop.eq(to_du.valid_o),
+        ]
+        results = self._result(
+            m, "deriv", to_du.valid_o, [to_du.o, *(xyz.o[axis] for axis in range(3))]
+        )
+        beat, beat_valid = Signal(deriv_layout(cfg)), Signal()
+        m.d.sync += [beat_valid.eq(to_du.valid_o), beat.last.eq(last.o)]
+        over: Value = Const(0)
+        for name, value in zip(("u", "x", "y", "z"), results, strict=True):
+            word, beyond = to_word(m, cfg, value)
+            m.d.sync += beat[name].eq(word)
+            over = over | beyond
+        m.d.sync += self.overflow.eq(to_du.valid_o & over)
+
+        # more entries than places given out: the queue's output register refills late
+        m.submodules.queue = queue = fifo.SyncFIFOBuffered(
+            width=deriv_layout(cfg).size, depth=self.depth + 2
+        )
+        m.d.comb += [
+            queue.w_data.eq(beat.as_value()),
+            queue.w_en.eq(beat_valid),
+            self.deriv.payload.as_value().eq(queue.r_data),
+            self.deriv.valid.eq(queue.r_rdy),
+            queue.r_en.eq(self.deriv.ready),
+            room_back.eq(self.deriv.valid & self.deriv.ready),
+        ]

@@ -1,0 +1,437 @@
+"""The backward units against their `compute`: every aligned column, tap and output word."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from amaranth import Module
+from amaranth.hdl import Elaboratable, ResetInserter, Signal
+from amaranth.lib import wiring
+from amaranth.sim import Simulator
+
+from nvnmd.errors import InputError
+from nvnmd.hdl.backward import FAULTS, NeighborBackward
+from nvnmd.hdl.dgr import GradDescriptor
+from nvnmd.hdl.flt import FltValue
+from nvnmd.hdl.gradsum import GradSum
+from nvnmd.hdl.params import AcceleratorConfig
+from nvnmd.hdl.pending import Pending
+from nvnmd.hdl.store import NeighborStore
+from nvnmd.quantize import ops
+from nvnmd.quantize.formats import FloatFormat, encode_flt
+
+NIX_SHIFT = 3
+
+
+def small(**changes) -> AcceleratorConfig:
+    """A configuration of 8 channels that pysim runs quickly."""
+    values = {
+        "m1": 8, "m2": 4, "width": 32, "fold": 2, "max_nnei": 4, "store_neighbors": 6,
+        "fit_cols": 4, "ntypes": 1, "trace": True,
+    }
+    return AcceleratorConfig(**(values | changes))
+
+
+@dataclass
+class Atom:
+    """Random inputs of one atom, and what must come out."""
+
+    dd: np.ndarray
+    gr: np.ndarray
+    none: bool
+    g: np.ndarray
+    slope: np.ndarray
+    r: np.ndarray
+    h: np.ndarray
+    r4: np.ndarray
+    slopes_u: np.ndarray
+
+    def aligned(self, cfg: AcceleratorConfig):
+        return GradDescriptor.compute(cfg, self.dd, self.gr, NIX_SHIFT)
+
+    def expected(self, cfg: AcceleratorConfig):
+        return NeighborBackward.compute(
+            cfg, self.aligned(cfg).dgr, self.g, self.slope, self.r, self.h, self.r4, self.slopes_u
+        )
+
+
+def flt_values(rng, cfg, shape, low=-12, high=3, *, zeros=0.1, tiny=0.0):
+    """Random flt values: exponents low to high, some zeros, some below 2^-100 and 2^-127."""
+    x = rng.uniform(1, 2, shape) * rng.choice([-1.0, 1.0], shape)
+    x = x * 2.0 ** rng.integers(low, high + 1, shape)
+    x = np.where(rng.random(shape) < tiny, x * 2.0 ** -rng.choice([90, 115, 140], shape), x)
+    return ops.trunc_flt(np.where(rng.random(shape) < zeros, 0.0, x), cfg.frac)
+
+
+def make_atom(rng, cfg, neighbors, *, tiny=0.0, kind="random") -> Atom:
+    limit = 1 << (cfg.data_bits - 1)
+    dd = rng.integers(-limit, limit, cfg.m1 * cfg.m2) >> rng.integers(0, 26, cfg.m1 * cfg.m2)
+    gr = flt_values(rng, cfg, (4, cfg.m1), -25, 3)
+    if kind == "zero":
+        dd = dd * 0
+    elif kind == "extreme":
+        dd = np.where(rng.random(dd.shape) < 0.5, limit - 1, -limit)
+    elif kind == "row":
+        gr[1] = 0.0
+        gr[:, 2] = 0.0
+    m = neighbors
+    return Atom(
+        dd, gr, neighbors == 0,
+        g=flt_values(rng, cfg, (m, cfg.m1), tiny=tiny),
+        slope=flt_values(rng, cfg, (m, cfg.m1), tiny=tiny),
+        r=flt_values(rng, cfg, (m, 3)),
+        h=flt_values(rng, cfg, m, tiny=2 * tiny),
+        r4=flt_values(rng, cfg, (m, 4), tiny=tiny),
+        slopes_u=flt_values(rng, cfg, (m, 2), tiny=tiny),
+    )
+
+
+def fields(cfg, x) -> dict:
+    return FltValue.from_float(cfg, float(x)).fields()
+
+
+def words(cfg, x) -> list[int]:
+    return encode_flt(x, FloatFormat(cfg.exp_bits, cfg.frac)).tolist()
+
+
+async def feed(ctx, stream, payloads, rng, idle):
+    """Send payloads (callables that set them) with idle cycles of the given probability."""
+    for put in payloads:
+        while rng.random() < idle:
+            await ctx.tick()
+        put()
+        ctx.set(stream.valid, 1)
+        await ctx.tick().until(stream.ready)
+        ctx.set(stream.valid, 0)
+
+
+def descriptor_feeds(ctx, cfg, unit, atoms):
+    """The payloads of the dd and gr streams."""
+    def put_dd(value, last):
+        ctx.set(unit.dd.payload, {"value": int(value), "last": last})
+
+    def put_gr(column, none, last):
+        payload = {"column": [fields(cfg, x) for x in column], "none": none, "last": last}
+        ctx.set(unit.gr.payload, payload)
+
+    n = cfg.m1 * cfg.m2
+    dd = [
+        (lambda v=v, i=i: put_dd(v, int(i == n - 1)))
+        for atom in atoms for i, v in enumerate(atom.dd)
+    ]
+    gr = [
+        (lambda a=atom, i=i: put_gr(a.gr[:, i], int(a.none), int(i == cfg.m1 - 1)))
+        for atom in atoms for i in range(cfg.m1)
+    ]
+    return dd, gr
+
+
+class Chain(Elaboratable):
+    """GradDescriptor, NeighborStore and NeighborBackward wired as in the accelerator."""
+
+    def __init__(self, cfg):
+        self.dgr, self.store = GradDescriptor(cfg), NeighborStore(cfg)
+        self.backward = NeighborBackward(cfg)
+        self.rst = Signal()
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.dgr, m.submodules.store = self.dgr, self.store
+        m.submodules.backward = self.backward
+        wiring.connect(m, self.dgr.dgr, self.backward.dgr)
+        wiring.connect(m, self.store.meta, self.backward.meta)
+        m.d.comb += [
+            self.store.slot_next.eq(self.backward.slot_next),
+            self.backward.slot_o.eq(self.store.slot_o),
+        ]
+        return ResetInserter(self.rst)(m)
+
+
+def run_chain(cfg, atoms, *, seed=0, idle=0.3, stall=0.3, fault=None, reset_after=None):
+    """Run atoms through the chain; returns output beats, taps and the cycles used.
+
+    With `reset_after`, first run that many cycles, reset, and then start over.
+    """
+    chain = Chain(cfg)
+    unit = chain.backward
+    rngs = [np.random.default_rng([seed, k]) for k in range(4)]
+    out, taps = [], {"dgr": [], "dr4": [], "dg": [], "ds": [], "dh": []}
+    state = {"running": reset_after is None, "credits": cfg.store_neighbors, "overflow": 0,
+             "cycles": 0}
+    n_out = sum(len(atom.g) for atom in atoms)
+
+    async def restart(ctx):
+        while not state["running"]:
+            await ctx.tick()
+
+    async def feed_dd(ctx):
+        ctx.set(chain.dgr.nix_shift, NIX_SHIFT)
+        dd, _ = descriptor_feeds(ctx, cfg, chain.dgr, atoms)
+        await restart(ctx)
+        await feed(ctx, chain.dgr.dd, dd, rngs[0], idle)
+
+    async def feed_gr(ctx):
+        _, gr = descriptor_feeds(ctx, cfg, chain.dgr, atoms)
+        await restart(ctx)
+        await feed(ctx, chain.dgr.gr, gr, rngs[1], idle)
+
+    async def feed_store(ctx):
+        store = chain.store
+        lanes = cfg.lanes
+        slots = cfg.m1 // lanes
+        await restart(ctx)
+        for atom in atoms:
+            for j in range(len(atom.g)):
+                while state["credits"] == 0:
+                    await ctx.tick()
+                state["credits"] -= 1
+                for k in range(slots):
+                    while rngs[2].random() < idle:
+                        await ctx.tick()
+                    part = slice(k * lanes, (k + 1) * lanes)
+                    ctx.set(store.slot_i, {
+                        "g": [fields(cfg, x) for x in atom.g[j, part]],
+                        "dg": [fields(cfg, x) for x in atom.slope[j, part]],
+                    })
+                    ctx.set(store.slot_valid, 1)
+                    if k == slots - 1:
+                        def top(x):
+                            return int(ops.largest_exponent(x, -1, cfg.frac)[0])
+
+                        ctx.set(store.meta_i, {
+                            "r": [fields(cfg, x) for x in atom.r[j]],
+                            "h": fields(cfg, atom.h[j]),
+                            "r4": [fields(cfg, x) for x in atom.r4[j]],
+                            "ds": fields(cfg, atom.slopes_u[j, 0]),
+                            "dh": fields(cfg, atom.slopes_u[j, 1]),
+                            "gmax": top(atom.g[j]),
+                            "dgmax": top(atom.slope[j]),
+                            "r4max": top(atom.r4[j]),
+                            "last": int(j == len(atom.g) - 1),
+                        })
+                        ctx.set(store.meta_valid, 1)
+                    await ctx.tick()
+                    ctx.set(store.slot_valid, 0)
+                    ctx.set(store.meta_valid, 0)
+
+    async def watch(ctx):
+        def read(tap):
+            return [ctx.get(tap.words[i]) for i in range(len(tap.words))]
+
+        while True:
+            await ctx.tick()
+            if not state["running"]:
+                continue
+            state["cycles"] += 1
+            state["credits"] += ctx.get(chain.store.neighbor_return)
+            state["overflow"] += ctx.get(unit.overflow) + ctx.get(chain.dgr.overflow)
+            if cfg.trace:
+                for name, owner in (("dgr", chain.dgr), *((n, unit) for n in taps if n != "dgr")):
+                    tap = getattr(owner, f"tap_{name}")
+                    if ctx.get(tap.valid):
+                        taps[name].append(read(tap))
+
+    async def collect(ctx):
+        if fault:
+            owner = chain.dgr if fault == "dgr" else unit
+            ctx.set(owner.fault if fault == "dgr" else owner.fault[fault], 1)
+        if reset_after is not None:
+            old = make_atom(rngs[3], cfg, 3)
+            dd, gr = descriptor_feeds(ctx, cfg, chain.dgr, [old] * 3)
+            ctx.set(chain.dgr.dd.valid, 1)
+            ctx.set(chain.dgr.gr.valid, 1)
+            ctx.set(chain.store.slot_valid, 1)
+            ctx.set(chain.store.meta_valid, 1)
+            for k in range(reset_after):
+                dd[k % len(dd)]()
+                gr[k % len(gr)]()
+                if k == 2 * cfg.fold:  # some neighbours, an odd number of slots
+                    ctx.set(chain.store.meta_valid, 0)
+                if k == 3 * cfg.fold + 1:
+                    ctx.set(chain.store.slot_valid, 0)
+                await ctx.tick()
+            for signal in (chain.dgr.dd.valid, chain.dgr.gr.valid, chain.store.slot_valid,
+                           chain.store.meta_valid):
+                ctx.set(signal, 0)
+            ctx.set(chain.rst, 1)
+            await ctx.tick()
+            ctx.set(chain.rst, 0)
+            state["running"] = True
+        while len(out) < n_out:
+            ctx.set(unit.deriv.ready, int(rngs[3].random() >= stall))
+            await ctx.tick()
+        for _ in range(40):
+            await ctx.tick()
+
+    async def take(ctx):
+        await restart(ctx)
+        async for _clk, _rst, valid, ready, beat in ctx.tick().sample(
+            unit.deriv.valid, unit.deriv.ready, unit.deriv.payload
+        ):
+            if valid and ready and state["running"]:
+                out.append(([beat.u, beat.x, beat.y, beat.z], beat.last))
+
+    sim = Simulator(chain)
+    sim.add_clock(1e-6)
+    for process in (feed_dd, feed_gr, feed_store, watch, take):
+        sim.add_testbench(process, background=True)
+    sim.add_testbench(collect)
+    sim.run()
+    return out, taps, state
+
+
+def check(cfg, atoms, out, taps):
+    """Compare everything that came out with `compute`."""
+    real = [atom for atom in atoms if len(atom.g)]
+    grads = [atom.expected(cfg) for atom in real]
+    assert [last for _, last in out] == [
+        int(j == len(atom.g) - 1) for atom in real for j in range(len(atom.g))
+    ]
+    assert [beat for beat, _ in out] == [words(cfg, row) for g in grads for row in g.deriv]
+    if not cfg.trace:
+        return
+    shown = [atom for atom in atoms if not atom.none]
+    assert taps["dgr"] == [words(cfg, row) for atom in shown for row in atom.aligned(cfg).dgr.T]
+    assert taps["dr4"] == [words(cfg, row) for g in grads for row in g.dr4]
+    assert taps["dg"] == [
+        words(cfg, row) for g in grads for row in g.dg.reshape(-1, cfg.lanes)
+    ]
+    assert taps["ds"] == [[word] for g in grads for word in words(cfg, g.ds)]
+    assert taps["dh"] == [[word] for g in grads for word in words(cfg, g.dh)]
+
+
+def mixed_atoms(rng, cfg):
+    """Full, single, absent and degenerate neighbour lists."""
+    full = cfg.max_nnei
+    return [
+        make_atom(rng, cfg, 2),
+        make_atom(rng, cfg, 0),
+        make_atom(rng, cfg, full, tiny=0.3),
+        make_atom(rng, cfg, 1, kind="zero"),
+        make_atom(rng, cfg, 0),
+        make_atom(rng, cfg, 0),
+        make_atom(rng, cfg, full, kind="row"),
+        make_atom(rng, cfg, 3, kind="extreme"),
+        make_atom(rng, cfg, 1, tiny=1.0),
+    ]
+
+
+@pytest.mark.parametrize("fold", [1, 2, 8])
+def test_chain(fold):
+    cfg = small(fold=fold)
+    atoms = mixed_atoms(np.random.default_rng(fold), cfg)
+    out, taps, state = run_chain(cfg, atoms, seed=fold)
+    check(cfg, atoms, out, taps)
+    assert state["overflow"] == 0
+    # every neighbour's place came back
+    assert state["credits"] == cfg.store_neighbors
+
+
+@pytest.mark.parametrize("idle, stall", [(0.0, 0.0), (0.0, 0.8), (0.8, 0.0)])
+def test_stalls(idle, stall):
+    cfg = small(fold=4, trace=False)
+    atoms = mixed_atoms(np.random.default_rng(7), cfg)
+    out, taps, _ = run_chain(cfg, atoms, seed=5, idle=idle, stall=stall)
+    check(cfg, atoms, out, taps)
+
+
+def test_full_width():
+    cfg = small(m1=32, width=128, fold=16, max_nnei=8, store_neighbors=8)
+    rng = np.random.default_rng(3)
+    atoms = [make_atom(rng, cfg, 3, tiny=0.1), make_atom(rng, cfg, 0), make_atom(rng, cfg, 2)]
+    out, taps, _ = run_chain(cfg, atoms, idle=0.0, stall=0.0)
+    check(cfg, atoms, out, taps)
+
+
+@pytest.mark.parametrize("frac, m2, mult_latency", [(8, 2, 1), (20, 8, 2)])
+def test_other_sizes(frac, m2, mult_latency):
+    cfg = small(frac=frac, m2=m2, width=8 * m2, mult_latency=mult_latency)
+    rng = np.random.default_rng(frac)
+    atoms = [make_atom(rng, cfg, 3, tiny=0.1), make_atom(rng, cfg, 2)]
+    out, taps, _ = run_chain(cfg, atoms)
+    check(cfg, atoms, out, taps)
+
+
+@pytest.mark.parametrize("cycles", [9, 60, 131])
+def test_reset_in_an_atom(cycles):
+    cfg = small()
+    rng = np.random.default_rng(cycles)
+    atoms = [make_atom(rng, cfg, 2), make_atom(rng, cfg, 0), make_atom(rng, cfg, 3)]
+    out, taps, _ = run_chain(cfg, atoms, seed=cycles, reset_after=cycles)
+    check(cfg, atoms, out, taps)
+
+
+def test_throughput():
+    """A neighbour in `fold` cycles, an atom's dE/dGR in 4*m1 + 2*m2 - 1."""
+    cfg = small(fold=8, max_nnei=32, store_neighbors=64, trace=False)
+    atoms = [make_atom(np.random.default_rng(n), cfg, 32) for n in range(3)]
+    out, taps, state = run_chain(cfg, atoms, idle=0.0, stall=0.0)
+    check(cfg, atoms, out, taps)
+    # dE/dGR of the first atom and the pipeline's fill are not hidden
+    fill = 5 * cfg.m1 + 32 + 30 + NeighborBackward(cfg).latency + 40
+    assert state["cycles"] <= 3 * 32 * cfg.fold + fill
+
+    few = [make_atom(np.random.default_rng(n), cfg, 1) for n in range(8)]
+    _, _, state = run_chain(cfg, few, idle=0.0, stall=0.0)
+    assert state["cycles"] <= 7 * (4 * cfg.m1 + 2 * cfg.m2 - 1) + fill + 8
+
+
+@pytest.mark.parametrize("fault", ["dgr", *FAULTS])
+def test_a_fault_shows_first_at_its_stage(fault):
+    cfg = small(fold=8)
+    atoms = [make_atom(np.random.default_rng(1), cfg, 2)]
+    out, taps, _ = run_chain(cfg, atoms, fault=fault, idle=0.0, stall=0.0)
+    good, good_taps, _ = run_chain(cfg, atoms, idle=0.0, stall=0.0)
+    check(cfg, atoms, good, good_taps)
+    before = {
+        "dgr": (), "dr4": ("dgr", "dg"), "dg": ("dgr", "dr4", "dh"), "ds": ("dr4", "dg", "dh"),
+        "dh": ("dr4", "dg", "ds"), "deriv": ("dr4", "dg", "ds", "dh"),
+    }[fault]
+    assert out != good
+    for stage in before:
+        assert taps[stage] == good_taps[stage]
+    if fault != "deriv":
+        assert taps[fault] != good_taps[fault]
+
+
+def test_overflow_of_a_word():
+    cfg = small(fold=8)
+    atom = make_atom(np.random.default_rng(2), cfg, 2)
+    atom.h[1] = 2.0**127
+    atom.dd[:] = (1 << 26) - 1
+    atom.gr[:] = ops.trunc_flt(np.full_like(atom.gr, 7.9), cfg.frac)
+    atom.g[:] = 1.0
+    _, _, state = run_chain(cfg, [atom], idle=0.0, stall=0.0)
+    assert state["overflow"] == 1
+
+
+def test_overflow_of_the_accumulator():
+    cfg = small(fold=8)
+    atom = make_atom(np.random.default_rng(2), cfg, 1)
+    atom.gr[0, 5] = 2.0**11
+    atom.dd[:] = 1 << 24
+    _, _, state = run_chain(cfg, [atom], idle=0.0, stall=0.0)
+    assert state["overflow"] > 0
+
+
+def test_grad_sum_cuts_each_part():
+    """compute against the definition: products, sums and their sum lose bits separately."""
+    cfg = small()
+    a = np.zeros((2, 4))
+    b = np.zeros((2, 4))
+    a[0, :2] = 1.0
+    b[0, :2] = [2.0, 2.0**-22 + 2.0**-23]  # the sum's lowest bits fall beyond 21
+    a[1, :2] = [-(2.0**-12), 2.0**-12]
+    b[1, :2] = 2.0**-12  # each product below 2^-23
+    assert GradSum.compute(cfg, a, b, 0) == 2.0
+    a[1, 2], b[1, 2] = 2.0**-10, 2.0**-10
+    assert GradSum.compute(cfg, a, b, 1) == 1.0 + 2.0**-20 * 0.5
+
+
+def test_wrong_parameters():
+    with pytest.raises(InputError, match="atoms is 0"):
+        GradDescriptor(small(), atoms=0)
+    with pytest.raises(InputError, match="depth is 0"):
+        Pending(4, 0)
