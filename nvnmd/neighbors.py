@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import vesin  # type: ignore[import-untyped]
+import vesin
 from numpy.typing import ArrayLike, NDArray
 
 from nvnmd.errors import InputError, NeighborOverflowError

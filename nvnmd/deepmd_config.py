@@ -1,0 +1,119 @@
+"""The settings of a float model as DeePMD-kit's `config.npy` holds them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from nvnmd.config import RunConfig
+from nvnmd.float_model import NumpyMath, nix, switch
+from nvnmd.weights import FloatWeights
+
+# Widths and sizes of the NVNMD computer that are the same for every model.
+_NBIT = {
+    "NBIT_FLTD": 29, "NBIT_FLTS": 1, "NBIT_FLTE": 8, "NBIT_FLTF": 20, "NBIT_FLTM": 21,
+    "NBIT_FLTH": 22, "NBIT_FIXD": 32, "NBIT_FIXD_FL": 23, "NBIT_SPE": 2, "NBIT_LST": 15,
+    "NBIT_CRD": 32, "NBIT_CRD_FL": 24, "NBIT_CRD3": 96, "NBIT_ATOM": 98, "NBIT_ENE": 32,
+    "NBIT_ENE_FL": 23, "NBIT_FRC": 32, "NBIT_FRC_FL": 19, "NBIT_VRL": 32, "NBIT_VRL_FL": 19,
+    "NBIT_FIT_DATA": 27, "NBIT_FIT_DATA_FL": 23, "NBIT_FIT_SHORT_FL": 19, "NBIT_FIT_WEIGHT": 18,
+    "NBIT_FIT_DISP": 3, "NBIT_FIT_WXDB": 29, "NBIT_SEL": 8, "NBIT_SPE_MAX": 8, "NBIT_LST_MAX": 16,
+    "NBIT_ADDR": 32, "NBIT_SYS": 32, "NBIT_BYPASS_DATA": 32, "NBIT_CFG": 64, "NBIT_NET": 72,
+    "NBIT_MODEL_HEAD": 32, "NBIT_IDX_S2G": 9, "NBIT_NEIB": 9,
+}  # fmt: skip
+_TYPES = 4
+
+
+def s_range(weights: FloatWeights, rcut: float, rcut_smth: float) -> tuple[float, float]:
+    """Return the least and the largest s that the training data can give.
+
+    Parameters
+    ----------
+    weights : FloatWeights
+        Statistics and smallest distance.
+    rcut, rcut_smth : float
+        Å.
+    """
+    sw, _ = switch(NumpyMath(), np.float64(weights.min_nbor_dist), rcut_smth, rcut)
+    mean, deviation = weights.davg[:, 0], weights.dstd[:, 0]
+    nearest = (sw / weights.min_nbor_dist - mean) / deviation
+    return float(np.min(-mean / deviation)), float(np.max(nearest))
+
+
+def deepmd_config(config: RunConfig, weights: FloatWeights) -> dict[str, Any]:
+    """Return the dictionary of `config.npy` for a float model of version 0.
+
+    Parameters
+    ----------
+    config : RunConfig
+        The run.
+    weights : FloatWeights
+        The trained model.
+    """
+    dscp, fitn = config.descriptor, config.fitting
+    ntypes = config.ntypes
+    smin, smax = s_range(weights, dscp.rcut, dscp.rcut_smth)
+    units = config.max_nnei // 2
+    bits = dict(_NBIT)
+    bits["NBIT_SEL"] = (units * _TYPES - 1).bit_length()
+    layers = len(fitn.neuron) + 1
+    return {
+        "dscp": {
+            "sel": list(dscp.sel),
+            "rcut": float(dscp.rcut),
+            "rcut_smth": float(dscp.rcut_smth),
+            "neuron": list(dscp.neuron),
+            "resnet_dt": False,
+            "axis_neuron": dscp.axis_neuron,
+            "type_one_side": True,
+            "rc_lim": 0.5,
+            "rc_max": 8.0,
+            "M1": dscp.neuron[-1],
+            "M2": dscp.axis_neuron,
+            "SEL": [*dscp.sel, *([0] * (_TYPES - ntypes))],
+            "NNODE_FEAS": [1, *dscp.neuron],
+            "nlayer_fea": len(dscp.neuron),
+            "same_net": 1,
+            "NI": config.max_nnei,
+            "NIDP": sum(dscp.sel),
+            "NIX": nix(sum(dscp.sel)),
+            "ntype": ntypes,
+            "ntypex": 1,
+            "ntypex_max": 1,
+            "ntype_max": _TYPES,
+            "dmin": np.float64(weights.min_nbor_dist),
+            "smin": np.float64(smin),
+            "smax": np.float64(smax),
+        },
+        "fitn": {
+            "neuron": list(fitn.neuron),
+            "resnet_dt": False,
+            "NNODE_FITS": [dscp.neuron[-1] * dscp.axis_neuron, *fitn.neuron, 1],
+            "nlayer_fit": layers,
+            "NLAYER": layers,
+        },
+        "dpin": {"type_map": list(config.type_map)},
+        "size": {
+            "Na": 4096,
+            "NaX": 32768,
+            "NAEXT": 4096,
+            "NTYPE": _TYPES,
+            "NTYPEX": 1,
+            "NH_DATA": [0] * 7,
+            "NW_DATA": [0] * 7,
+            "NH_SIM": [0] * 9,
+        },
+        "ctrl": {
+            "MAX_NNEI": config.max_nnei,
+            "NSTDM": units,
+            "NSTDM_M1": 32,
+            "NSTDM_M2": units // 32,
+            "NSTDM_M1X": 8,
+            "NSEL": units * _TYPES,
+            "NSADV": units + 1,
+            "VERSION": config.version,
+            "SUB_VERSION": 1,
+        },
+        "nbit": bits,
+        "end": "",
+    }
