@@ -68,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"nvnmd: error: {line}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt as interrupt:
-        print(f"nvnmd: {interrupt or 'interrupted'}", file=sys.stderr)
+        print(f"nvnmd: {str(interrupt) or 'interrupted'}", file=sys.stderr)
         return 130
     except BrokenPipeError:
         # whoever read the output has stopped; a second failure while closing would be noise

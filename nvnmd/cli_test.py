@@ -6,13 +6,14 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nvnmd.cli_common import add_command, add_overflow, log, model_path, positive, warn
+from nvnmd.cli_common import MODEL_NAME, add_command, add_overflow, log, model_path, positive, warn
 
 if TYPE_CHECKING:
     from nvnmd.data import System
-    from nvnmd.evaluate import Errors, Prediction
+    from nvnmd.evaluate import Errors, FloatNetwork, Prediction
+    from nvnmd.quantize.model import Model
 
-BACKENDS = ("float", "fixed", "sim")
+BACKENDS = ("float", "fixed")
 RULE = 47
 # what is shown of each quantity: lines are "<name> MAE<per atom> : <value> <unit>"
 SHOWN = (("energy", "Energy", "", "eV"), ("energy_peratom", "Energy", "/Natoms", "eV"),
@@ -28,9 +29,10 @@ def add_commands(commands: Any) -> None:
                     "of energy, force and, where the data have them, virial.",
         examples=["-m nvnmd_qnn/model.nvnmd -s data/validation",
                   "-m nvnmd_qnn -s data/validation -n 10 -d detail",
-                  "-m nvnmd_qnn -s data/validation --backend float"])
+                  "-m nvnmd_cnn -s data/validation --backend float"])
     parser.add_argument("-m", "--model", metavar="MODEL", required=True,
-                        help="model.nvnmd, or the folder that holds it")
+                        help="model.nvnmd, the folder that holds it, or a folder of train-cnn "
+                             "(with --backend float)")
     parser.add_argument("-s", "--system", metavar="SYSTEM", required=True,
                         help="a system in deepmd/npy layout, or a folder with systems below it")
     parser.add_argument("-n", "--numb-test", metavar="N", type=positive,
@@ -39,19 +41,17 @@ def add_commands(commands: Any) -> None:
                         help="write labels and predictions to PREFIX.e.out, .e_peratom.out, "
                              ".f.out, .v.out and .v_peratom.out")
     parser.add_argument("--backend", choices=BACKENDS, default="fixed",
-                        help="float: the nets before quantization; fixed: the integer reference; "
-                             "sim: the simulated hardware (default: fixed)")
+                        help="float: the nets before quantization; fixed: the integer reference "
+                             "(default: fixed)")
     add_overflow(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Run `nvnmd test`."""
-    path = model_path(args.model)
+    model = load_network(args.model)
     from nvnmd.data import find_systems, load_system
     from nvnmd.evaluate import combine, errors_against_labels, evaluate_system
-    from nvnmd.quantize.model import Model
 
-    model = Model.load(path)
     parts = []
     for index, folder in enumerate(find_systems(args.system)):
         system = load_system(folder, model.type_map, require=())
@@ -75,6 +75,19 @@ def run(args: argparse.Namespace) -> int:
         log(line)
     log("# " + "-" * RULE)
     return 0
+
+
+def load_network(text: str) -> Model | FloatNetwork:
+    """Read a model file, or the float network in the folder of `train-cnn`."""
+    folder = Path(text)
+    if (folder / "weight.npy").is_file() and not (folder / MODEL_NAME).exists():
+        from nvnmd.evaluate import FloatNetwork
+
+        return FloatNetwork.load(folder)
+    path = model_path(text)
+    from nvnmd.quantize.model import Model
+
+    return Model.load(path)
 
 
 def banner(text: str) -> str:

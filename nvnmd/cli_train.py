@@ -62,10 +62,11 @@ def train_cnn(args: argparse.Namespace) -> int:
     from nvnmd.input_schema import load_input
 
     config = load_input(args.input, warn=warn)
+    output = _folder(args.output)
     need("train-cnn", "train", "tensorflow")
     from nvnmd.tf_train import train_cnn as train
 
-    train(config, _folder(args.output), restart=args.restart, init_model=args.init_model, log=log)
+    train(config, output, restart=args.restart, init_model=args.init_model, log=log)
     return 0
 
 
@@ -74,10 +75,11 @@ def train_qnn(args: argparse.Namespace) -> int:
     from nvnmd.input_schema import load_input
 
     config = load_input(args.input, warn=warn)
+    output = _folder(args.output)
     need("train-qnn", "train", "tensorflow")
     from nvnmd.tf_qnn import train_qnn as train
 
-    train(config, args.cnn, _folder(args.output), restart=args.restart, log=log)
+    train(config, args.cnn, output, restart=args.restart, log=log)
     return 0
 
 

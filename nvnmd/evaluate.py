@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nvnmd.data import System
-from nvnmd.errors import InputError, NvnmdError
+from nvnmd.errors import InputError, ModelFileError, NvnmdError
 from nvnmd.neighbors import Neighborhood, Overflow, build_neighborhood
 
 if TYPE_CHECKING:
     from nvnmd.quantize.model import Model
+    from nvnmd.weights import FloatWeights
 
 Floats = NDArray[np.float64]
 Backend = Literal["float", "fixed", "sim"]
@@ -63,38 +65,83 @@ class Errors:
                    rmse=float(np.sqrt(np.square(difference).mean())), count=difference.size)
 
 
-def frame_evaluator(model: Model, backend: Backend) -> Evaluator:
-    """Return the function that evaluates one neighbourhood.
+@dataclass(frozen=True, kw_only=True)
+class FloatNetwork:
+    """The float network of a CNN folder, with what evaluating it needs; see `Model`."""
 
-    `float`: the unquantized nets. `fixed`: the integer reference. `sim`: the simulated hardware.
-    """
-    if backend == "float":
-        from nvnmd.float_model import predict_neighborhood
+    weights: FloatWeights
+    type_map: tuple[str, ...]
+    sel: tuple[int, ...]
+    rcut: float
+    rcut_smth: float
+    axis_neuron: int
 
-        def by_float(hood: Neighborhood) -> Frame:
-            result = predict_neighborhood(model, hood, sel=model.sel, rcut=model.rcut,
-                                          rcut_smth=model.rcut_smth,
-                                          axis_neuron=model.axis_neuron)
-            return result.atom_energy[hood.order], result.force[hood.order], result.virial
+    @classmethod
+    def load(cls, folder: Path) -> FloatNetwork:
+        """Read `config.npy` and `weight.npy`.
 
-        return by_float
+        Raises
+        ------
+        ModelFileError
+            A file is missing, damaged or of another version.
+        """
+        from nvnmd.deepmd_files import read_dict
+        from nvnmd.weights import FloatWeights
+
+        file = folder / "config.npy"
+        config = read_dict(file)
+        try:
+            descriptor = config["dscp"]
+            settings: dict[str, Any] = {
+                "type_map": tuple(str(name) for name in config["dpin"]["type_map"]),
+                "sel": tuple(int(n) for n in descriptor["sel"]),
+                "rcut": float(descriptor["rcut"]), "rcut_smth": float(descriptor["rcut_smth"]),
+                "axis_neuron": int(descriptor["axis_neuron"])}
+        except (KeyError, TypeError, ValueError) as error:
+            raise ModelFileError(f"{file}: no usable value of {error}") from None
+        weights = FloatWeights.from_deepmd(read_dict(folder / "weight.npy"),
+                                           str(folder / "weight.npy"))
+        return cls(weights=weights, **settings)
+
+
+def float_evaluator(network: Model | FloatNetwork) -> Evaluator:
+    """Evaluate with the nets before quantization."""
+    from nvnmd.float_model import predict_neighborhood
+
+    weights = network.weights if isinstance(network, FloatNetwork) else network
+
+    def evaluate(hood: Neighborhood) -> Frame:
+        result = predict_neighborhood(weights, hood, sel=network.sel, rcut=network.rcut,
+                                      rcut_smth=network.rcut_smth,
+                                      axis_neuron=network.axis_neuron)
+        return result.atom_energy[hood.order], result.force[hood.order], result.virial
+
+    return evaluate
+
+
+def fixed_evaluator(model: Model) -> Evaluator:
+    """Evaluate with the integer reference."""
     from nvnmd.quantize.forces import assemble_forces
+    from nvnmd.quantize.reference import evaluate_atoms
 
-    if backend == "fixed":
-        from nvnmd.quantize.reference import evaluate_atoms
+    def evaluate(hood: Neighborhood) -> Frame:
+        trace = evaluate_atoms(model, hood.center_types, hood.rij, hood.mask)
+        forces = assemble_forces(trace.deriv, hood.rij, hood.index)
+        return trace.atom_energy, forces.force, forces.virial
 
-        def by_reference(hood: Neighborhood) -> Frame:
-            trace = evaluate_atoms(model, hood.center_types, hood.rij, hood.mask)
-            forces = assemble_forces(trace.deriv, hood.rij, hood.index)
-            return trace.atom_energy, forces.force, forces.virial
-
-        return by_reference
-    raise InputError(f"backend: got {backend}, expected float, fixed or sim")
+    return evaluate
 
 
-def evaluate_system(model: Model, system: System, backend: Backend = "fixed", *,
+def evaluate_system(network: Model | FloatNetwork, system: System, backend: Backend = "fixed", *,
                     frames: int | None = None, overflow: Overflow = "error") -> Prediction:
     """Evaluate the first `frames` frames of a system (all by default).
+
+    Parameters
+    ----------
+    network : Model or FloatNetwork
+        The latter has the backend `float` only.
+    backend : {"float", "fixed", "sim"}
+        The nets before quantization, the integer reference, or the simulated hardware.
 
     Raises
     ------
@@ -103,10 +150,17 @@ def evaluate_system(model: Model, system: System, backend: Backend = "fixed", *,
     NvnmdError
         A frame cannot be evaluated; the message names system and frame.
     """
+    if backend == "float":
+        evaluate = float_evaluator(network)
+    elif isinstance(network, FloatNetwork):
+        raise InputError(f"backend: got {backend} with a float network, expected float")
+    elif backend == "fixed":
+        evaluate = fixed_evaluator(network)
+    else:
+        raise InputError(f"backend: got {backend}, expected float or fixed")
     count = system.nframes if frames is None else frames
     if count > system.nframes:
         raise InputError(f"{system.path}: got {system.nframes} frames, expected {count}")
-    evaluate = frame_evaluator(model, backend)
     n = system.natoms
     atom_energy, force = np.empty((count, n)), np.empty((count, n, 3))
     virial = np.empty((count, 3, 3))
@@ -114,8 +168,8 @@ def evaluate_system(model: Model, system: System, backend: Backend = "fixed", *,
     for frame in range(count):
         try:
             hood = build_neighborhood(system.coord[frame], system.cell(frame), system.types,
-                                      model.sel, model.rcut, overflow=overflow,
-                                      type_names=model.type_map)
+                                      network.sel, network.rcut, overflow=overflow,
+                                      type_names=network.type_map)
             energies, forces, virial[frame] = evaluate(hood)
         except NvnmdError as error:
             raise type(error)(f"{system.path}: frame {frame}: {error}") from error

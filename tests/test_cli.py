@@ -1,0 +1,223 @@
+"""The command line: each mistake of a user ends in one clear line, a bug in a traceback."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from golden_data import load_fixture
+
+from nvnmd import cli_train
+from nvnmd.cli import main
+
+DOCUMENT = {
+    "nvnmd": {"version": 0, "max_nnei": 128, "net_size": 128, "sel": [60, 60], "rcut": 6.0,
+              "rcut_smth": 0.5, "type_map": ["Cu", "Au"]},
+    "training": {"training_data": {"systems": ["data"], "batch_size": 1}, "numb_steps": 2},
+}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("model") / "model.nvnmd"
+    load_fixture(128).model.save(path)
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch, model) -> Path:
+    """A working directory with a system `data`, a model and an input document."""
+    monkeypatch.chdir(tmp_path)
+    frame = load_fixture(128).frames[0]
+    part = tmp_path / "data" / "set.000"
+    part.mkdir(parents=True)
+    (tmp_path / "data" / "type.raw").write_text("\n".join(map(str, frame.types)))
+    (tmp_path / "data" / "type_map.raw").write_text("Cu\nAu\n")
+    np.save(part / "coord.npy", frame.coord.reshape(1, -1))
+    np.save(part / "box.npy", frame.box.reshape(1, 9))
+    np.save(part / "energy.npy", np.zeros(1))
+    np.save(part / "force.npy", np.zeros((1, frame.coord.size)))
+    shutil.copy(model, tmp_path)
+    (tmp_path / "in.json").write_text(json.dumps(DOCUMENT))
+    return tmp_path
+
+
+def failing(capsys, *argv: str, code: int) -> str:
+    """Run a command that must fail with one line; return the line without its prefix."""
+    assert main(argv) == code
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    (line,) = captured.err.splitlines()
+    assert line.startswith("nvnmd: error: ")
+    return line.removeprefix("nvnmd: error: ")
+
+
+def test_one_line_and_no_traceback_from_the_shell(folder):
+    (folder / "in.json").write_text(json.dumps(DOCUMENT | {"lerning_rate": {}}))
+    done = subprocess.run([sys.executable, "-m", "nvnmd", "train-cnn", "in.json"],
+                          capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr == ("nvnmd: error: in.json: lerning_rate: got an unknown key, expected a "
+                           'section; the nearest is "learning_rate"\n')
+
+
+@pytest.mark.parametrize("command", ["train-cnn", "train-qnn"])
+@pytest.mark.parametrize(("section", "key", "value", "line"), [
+    ("training", "sede", 1, 'training/sede: got an unknown key, expected a key of training; the '
+                            'nearest is "seed"'),
+    ("training", "numb_steps", None, "training/numb_steps: missing key, expected an integer"),
+    ("nvnmd", "rcut", "6", 'nvnmd/rcut: got "6", expected a number'),
+    ("nvnmd", "rcut", 9, "nvnmd/rcut: got 9, expected a radius above 0 and at most 8 Å, where the "
+                         "tables end"),
+    ("nvnmd", "sel", [100, 29], "nvnmd/sel: got a sum of 129, expected at most nvnmd/max_nnei"),
+    ("nvnmd", "max_nnei", 512, "nvnmd/max_nnei: got 512, expected 128 or 256"),
+    ("nvnmd", "type_map", ["A", "B", "C", "D", "E"], "nvnmd/type_map: got 5 types, expected at "
+                                                     "most 4 in version 0"),
+    ("nvnmd", "version", 1, "nvnmd/version: got 1, expected 0; version 1 comes with a later"),
+])
+def test_mistakes_in_the_document(folder, capsys, command, section, key, value, line):
+    document = {name: dict(part) for name, part in DOCUMENT.items()}
+    document[section].pop(key, None)
+    if value is not None:
+        document[section][key] = value
+    if key == "type_map":
+        document["nvnmd"]["sel"] = [20] * 5
+    (folder / "in.json").write_text(json.dumps(document))
+    assert failing(capsys, command, "in.json", code=2).startswith(f"in.json: {line}")
+
+
+def test_several_mistakes_are_several_lines(folder, capsys):
+    (folder / "in.json").write_text(json.dumps(
+        DOCUMENT | {"lerning_rate": {}, "los": {}}))
+    assert main(["train-cnn", "in.json"]) == 2
+    assert [line.split(": ")[3] for line in capsys.readouterr().err.splitlines()] == [
+        "lerning_rate", "los"]
+
+
+@pytest.mark.parametrize(("text", "line"), [
+    ('{"nvnmd": {}\n "training": {}}', "in.json: line 2, column 2: not JSON"),
+    ("", "in.json: line 1, column 1: not JSON"),
+])
+def test_document_that_is_not_json(folder, capsys, text, line):
+    (folder / "in.json").write_text(text)
+    assert failing(capsys, "train-cnn", "in.json", code=2).startswith(line)
+
+
+def test_missing_document(folder, capsys):
+    assert failing(capsys, "train-cnn", "no.json", code=2).startswith("no.json: no such file")
+
+
+def test_missing_system(folder, capsys):
+    shutil.rmtree(folder / "data")
+    assert failing(capsys, "train-cnn", "in.json", code=2) == (
+        'in.json: training/training_data/systems/0: got "data", expected a folder with a type.raw')
+
+
+def test_output_folder_in_the_way(folder, capsys):
+    (folder / "out").write_text("")
+    assert failing(capsys, "train-cnn", "in.json", "-o", "out", code=2).startswith(
+        "out: a file is in the way")
+
+
+def change(path: Path, function) -> None:
+    np.save(path, function(np.load(path)))
+
+
+def cut(path: Path) -> None:
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+
+
+def nan_in_atom_3(coord):
+    coord[0, 9] = np.nan
+    return coord
+
+
+BAD_DATA = {
+    "element": (lambda d: (d / "type_map.raw").write_text("Cu\nAg\n"), ("type_map.raw", "Ag")),
+    "nan": (lambda d: change(d / "set.000/coord.npy", nan_in_atom_3), ("coord.npy", "atom 3")),
+    "truncated": (lambda d: cut(d / "set.000/force.npy"), ("force.npy",)),
+    "frames": (lambda d: change(d / "set.000/energy.npy", lambda e: np.zeros(3)),
+               ("energy.npy", "3", "1")),
+    "type": (lambda d: (d / "type.raw").write_text("0 x 1"), ("type.raw", "x")),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_DATA)
+def test_bad_data(folder, capsys, kind):
+    damage, words = BAD_DATA[kind]
+    damage(folder / "data")
+    line = failing(capsys, "test", "-m", "model.nvnmd", "-s", "data", code=2)
+    assert all(word in line for word in words), line
+
+
+def test_more_neighbours_than_sel(folder, capsys):
+    for name in ("coord", "box"):
+        change(folder / f"data/set.000/{name}.npy", lambda x: 0.5 * x)
+    line = failing(capsys, "test", "-m", "model.nvnmd", "-s", "data", code=1)
+    assert line.startswith("data: frame 0: atom ") and "but sel[" in line
+
+
+def test_model_file_that_is_cut_short(folder, capsys):
+    cut(folder / "model.nvnmd")
+    for argv in (["test", "-m", "model.nvnmd", "-s", "data"],
+                 ["export-hdl", "model.nvnmd", "-o", "hdl"],
+                 ["simulate", "model.nvnmd", "-s", "data"]):
+        assert failing(capsys, *argv, code=1).startswith("model.nvnmd: ")
+    assert not (folder / "hdl").exists()
+
+
+def test_model_file_that_does_not_exist(folder, capsys):
+    assert failing(capsys, "test", "-m", "no.nvnmd", "-s", "data", code=1).startswith(
+        "no.nvnmd: no such file, expected the model.nvnmd of `train-qnn`")
+
+
+@pytest.mark.parametrize(("argv", "line"), [
+    ([], "the following arguments are required: COMMAND; see `nvnmd --help`"),
+    (["tets"], "argument COMMAND: invalid choice: 'tets'"),
+    (["test", "-m", "m"], "the following arguments are required: -s/--system; see `nvnmd test"),
+    (["test", "-m", "m", "-s", "s", "-n", "0"], "argument -n/--numb-test: got '0', expected an"),
+    (["test", "-m", "m", "-s", "s", "--backend", "gpu"], "argument --backend: invalid choice"),
+    (["train-cnn", "i", "--restart", "a", "--init-model", "b"],
+     "argument --init-model: not allowed with argument --restart"),
+])
+def test_mistakes_in_the_command_line(capsys, argv, line):
+    assert failing(capsys, *argv, code=2).startswith(line)
+
+
+def test_interrupt(folder, capsys, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli_train, "_folder", interrupted)
+    assert main(["train-cnn", "in.json"]) == 130
+    assert capsys.readouterr().err == "nvnmd: interrupted\n"
+
+
+def test_bug_keeps_its_traceback(folder, monkeypatch):
+    def bug(*_):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(cli_train, "_folder", bug)
+    with pytest.raises(ZeroDivisionError):
+        main(["train-cnn", "in.json"])
+
+
+def test_package_that_is_not_installed(folder, capsys, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert failing(capsys, "train-cnn", "in.json", code=1) == (
+        "train-cnn: tensorflow not installed; pip install 'nvnmd[train]'")
+
+
+def test_reader_that_closes_the_pipe(folder):
+    done = subprocess.run(
+        f"{sys.executable} -c 'import sys; from nvnmd.cli import main; sys.exit(main("
+        '["test", "-m", "model.nvnmd", "-s", "data"]))\' | true',
+        shell=True, capture_output=True, text=True, check=False, env=os.environ)
+    assert done.stderr == ""
