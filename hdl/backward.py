@@ -95,7 +95,10 @@ class NeighborBackward(wiring.Component):
     def __init__(self, cfg: AcceleratorConfig) -> None:
         self.cfg = cfg
         self.slots = ceil_div(cfg.m1, cfg.lanes)
-        self._align = Align(cfg)
+        self._aligns = {
+            name: [Align(cfg) for _ in range(n)]
+            for name, n in (("g", cfg.lanes), ("slope", cfg.lanes), ("r4", ROWS))
+        }
         self._rows = RowGrad(cfg)
         self._columns = ColumnGrad(cfg)
         self._table = TableDot(cfg, self.slots)
@@ -126,7 +129,7 @@ class NeighborBackward(wiring.Component):
     @property
     def latency(self) -> int:
         """Cycles from a neighbour's start to its result in the output queue."""
-        operands = 1 + self._align.latency + self.slots - 1
+        operands = 1 + self._aligns["r4"][0].latency + self.slots - 1
         ds = self._columns.latency + self._table.latency + self._to_ds.latency
         dh = self._rows.latency + self._to_dh.latency
         return operands + max(ds, dh) + 1 + self._to_du.latency + 1
@@ -243,21 +246,22 @@ class NeighborBackward(wiring.Component):
     def _vectors(self, m: Module, mark: data.View, meta: data.View, rowmax: data.View) -> None:
         """Align, and feed the three sums over channels."""
         cfg = self.cfg
-        lanes, wait = cfg.lanes, self._align.latency
+        lanes, wait = cfg.lanes, self._aligns["r4"][0].latency
         m.submodules.rows = rows = self._rows
         m.submodules.columns = columns = self._columns
         m.submodules.table = table = self._table
 
-        def aligned(name: str, items: Value, emax: Value, n: int) -> data.View:
-            out = Signal(aligned_vector(cfg, n), name=f"aligned_{name}")
-            for i in range(n):
-                m.submodules[f"align_{name}_{i}"] = align = Align(cfg)
+        def aligned(name: str, items: data.View, emax: Value) -> data.View:
+            aligns = self._aligns[name]
+            out = Signal(aligned_vector(cfg, len(aligns)), name=f"aligned_{name}")
+            for i, align in enumerate(aligns):
+                m.submodules[f"align_{name}_{i}"] = align
                 m.d.comb += [align.i.eq(items[i]), align.emax.eq(emax), out[i].eq(align.o)]
             return out
 
-        g = aligned("g", self.slot_o.g, meta.gmax, lanes)
-        slope = aligned("slope", self.slot_o.dg, meta.dgmax, lanes)
-        r4 = aligned("r4", meta.r4, meta.r4max, ROWS)
+        g = aligned("g", self.slot_o.g, meta.gmax)
+        slope = aligned("slope", self.slot_o.dg, meta.dgmax)
+        r4 = aligned("r4", meta.r4, meta.r4max)
         m.submodules.wait_columns = wait_columns = Delay(self.dgr.columns.shape(), wait)
         m.submodules.wait_r4max = wait_r4max = Delay(signed(cfg.exp_int), wait)
         m.submodules.wait_mark = wait_mark = MarkDelay(wait)
