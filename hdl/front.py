@@ -114,6 +114,8 @@ class FrontEnd(wiring.Component):
     bad_type, too_many, no_model : out
         Status, set until reset: a type out of range, out of order or a centre type that changes
         within the atom; more neighbours than `sel` or `max_nnei`; a beat without a model.
+    busy : out
+        An atom has begun to arrive and not wholly left.
     """
 
     def __init__(self, cfg: AcceleratorConfig, *, atoms: int = 2) -> None:
@@ -133,6 +135,7 @@ class FrontEnd(wiring.Component):
                 "bad_type": Out(1),
                 "too_many": Out(1),
                 "no_model": Out(1),
+                "busy": Out(1),
             }
         )
 
@@ -270,6 +273,8 @@ class FrontEnd(wiring.Component):
                 with m.Elif(~new.none & excess):
                     m.d.sync += self.too_many.eq(1)
 
+        m.d.comb += self.busy.eq(held_valid | in_atom)
+
         # the beat
         beat = self.beat
         m.d.sync += beat.valid.eq(go)
@@ -321,7 +326,7 @@ class FrontEnd(wiring.Component):
         atom: list[dict[str, int]] = []
         for new in beats:
             same = [b for b in atom if not by_type or b["ntype"] == new["ntype"]]
-            wrong = new["ctype"] >= ntypes or (atom and new["ctype"] != atom[0]["ctype"])
+            wrong = new["ctype"] >= ntypes or any(b["ctype"] != new["ctype"] for b in atom)
             if not new["none"]:
                 wrong |= new["ntype"] >= ntypes
                 wrong |= by_type and bool(atom) and new["ntype"] < atom[-1]["ntype"]
