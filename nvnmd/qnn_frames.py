@@ -1,4 +1,8 @@
-"""The descriptor side of a frame, computed once by the integer reference and kept for training."""
+"""The descriptor side of a frame, computed once and kept for training.
+
+Stage by stage the arithmetic of the integer reference, on filled slots only; a test compares
+the two for equality.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +11,10 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
-from nvnmd.neighbors import Neighborhood
+from nvnmd.mapping.lookup import evaluate, locate
+from nvnmd.quantize import ops
+from nvnmd.quantize.formats import DATA, FIX, to_fix
 from nvnmd.quantize.model import Model
-from nvnmd.quantize.reference import evaluate_atoms
 
 SLOT_STEP = 8
 """Filled slots are padded to a multiple of this, so that few shapes occur."""
@@ -74,15 +79,27 @@ class FrameConstants:
         return FrameConstants(*(pad(f.name) for f in fields(self)))
 
 
-def frame_constants(model: Model, neighborhood: Neighborhood) -> FrameConstants:
-    """Evaluate the descriptor of a frame with the integer reference.
+def frame_constants(
+    model: Model,
+    center_types: NDArray[np.integer],
+    rij: NDArray[np.float64],
+    index: NDArray[np.integer],
+    slots: int | None = None,
+) -> FrameConstants:
+    """Evaluate the descriptor side of a frame.
 
     Parameters
     ----------
     model : Model
         Its tables decide; its fitting nets do not enter.
-    neighborhood : Neighborhood
-        Neighbours of every atom.
+    center_types : (n,)
+        Types of the atoms, sorted.
+    rij : (n, m, 3)
+        Displacements to the neighbours in Å, in slots by type.
+    index : (n, m)
+        Neighbours as indices into the sorted atoms, -1 in empty slots.
+    slots : int, optional
+        How many slots to keep at least.
 
     Returns
     -------
@@ -93,35 +110,107 @@ def frame_constants(model: Model, neighborhood: Neighborhood) -> FrameConstants:
     RangeError
         A value leaves its format.
     """
-    mask = neighborhood.mask
-    trace = evaluate_atoms(model, neighborhood.center_types, neighborhood.rij, mask)
-    filled = int(mask.sum(axis=1).max(initial=0))
-    slots = max(SLOT_STEP, -(-filled // SLOT_STEP) * SLOT_STEP)
+    mask = index >= 0
+    kept_slots = padded_slots(max(int(mask.sum(axis=1).max(initial=0)), slots or 0))
     # filled slots first, in their order
-    choice = np.argsort(~mask, axis=1, kind="stable")[:, :slots]
-    kept = np.take_along_axis(mask, choice, axis=1)
-    if kept.shape[1] < slots:
-        missing = slots - kept.shape[1]
-        choice = np.pad(choice, ((0, 0), (0, missing)))
-        kept = np.pad(kept, ((0, 0), (0, missing)))
+    choice = np.argsort(~mask, axis=1, kind="stable")
+    extra = max(kept_slots - choice.shape[1], 0)
+    choice = np.pad(choice, ((0, 0), (0, extra)))[:, :kept_slots]
+    kept = np.arange(kept_slots) < mask.sum(axis=1)[:, None]
+    kind = np.repeat(np.arange(model.ntypes), model.sel)[choice]
 
-    def pick(x: NDArray) -> NDArray:
-        tail = (1,) * (x.ndim - 2)
-        rows = np.take_along_axis(x, choice.reshape(*choice.shape, *tail), axis=1)
-        return np.where(kept.reshape(*kept.shape, *tail), rows, 0).astype(x.dtype)
+    far = np.where(kept[..., None], np.take_along_axis(rij, choice[..., None], axis=1), 0.0)
+    r = ops.trunc_flt(far) + 0.0
+    center = np.broadcast_to(center_types[:, None], kept.shape)
+    s, h, slopes = _radial(model, center, ops.dot(r, r))
+    r4 = np.concatenate([s[..., None], ops.mul(h[..., None], r)], axis=-1)
+    g, gs = _embedding(model, kind, s)
+    gr = _sum_neighbors(model, center_types, r4, g, kind, kept)
+    d = _descriptor(model, gr)
 
+    def pick(x: NDArray) -> Floats:
+        return _compact(np.where(kept.reshape(*kept.shape, *(1,) * (x.ndim - 2)), x, 0.0))
+
+    neighbor = np.where(kept, np.take_along_axis(index, choice, axis=1), 0).astype(np.int32)
     return FrameConstants(
-        d=_compact(trace.d),
-        gr=_compact(trace.gr),
-        r4=_compact(pick(trace.r4)),
-        g=_compact(pick(trace.g)),
-        gs=_compact(pick(trace.gs)),
-        r=_compact(pick(trace.r)),
-        h=_compact(pick(trace.h)),
-        slopes=_compact(pick(np.stack([trace.su, trace.hu], axis=-1))),
-        index=pick(neighborhood.index),
-        rij=pick(neighborhood.rij),
+        d=_compact(d),
+        gr=_compact(gr),
+        r4=pick(r4),
+        g=pick(g),
+        gs=pick(gs),
+        r=_compact(r),
+        h=pick(h),
+        slopes=pick(slopes),
+        index=neighbor,
+        rij=far,
     )
+
+
+def _radial(
+    model: Model, center: NDArray[np.integer], u: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """s, h (both of u's shape) and their derivatives by u, stacked last."""
+    row, offset = locate(u, model.u_layout)
+    row = row + center * model.u_layout.rows
+    value = evaluate(_all_types(model.table_u), row, offset)
+    return value[..., 0], value[..., 1], evaluate(_all_types(model.table_u_grad), row, offset)
+
+
+def _embedding(
+    model: Model, kind: NDArray[np.integer], s: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """G and dG/ds for neighbours of type `kind`."""
+    row, offset = locate(s, model.s_layout)
+    row = row + kind * model.s_layout.rows
+    table, table_grad = _all_types(model.table_g), _all_types(model.table_g_grad)
+    return evaluate(table, row, offset), evaluate(table_grad, row, offset)
+
+
+def _sum_neighbors(
+    model: Model,
+    center_types: NDArray[np.integer],
+    r4: NDArray[np.float64],
+    g: NDArray[np.float64],
+    kind: NDArray[np.integer],
+    kept: NDArray[np.bool_],
+) -> NDArray[np.float64]:
+    """GR (n, 4, M1).
+
+    Sums of whole numbers may be taken in any order, so the empty slots, which all give the same
+    product (in the row of s only, as h is 0), enter as that product times their number.
+    """
+    product = ops.product_to_fix(r4[..., :, None], g[..., None, :])
+    gr = np.zeros((len(center_types), 4, model.m1))
+    for t, sel in enumerate(model.sel):
+        here = kept & (kind == t)
+        total = np.einsum("nkal,nk->nal", product, here.astype(np.float64))
+        none = np.full(center_types.shape, t)
+        s, _, _ = _radial(model, center_types, np.zeros(center_types.shape))
+        empty = ops.product_to_fix(s[:, None], _embedding(model, none, s)[0])
+        total[:, 0] += empty * (sel - here.sum(axis=1))[:, None]
+        to_fix(total * 2.0**-ops.FIX_FRAC, FIX, what="GR accumulator")
+        gr += ops.fix_to_flt(total)
+    return ops.trunc_flt(gr * 2.0**-model.nix_shift) + 0.0
+
+
+def _descriptor(model: Model, gr: NDArray[np.float64]) -> NDArray[np.float64]:
+    """D (n, M1*M2) of GR."""
+    m1, m2 = model.m1, model.m2
+    column = (np.arange(m1)[:, None] + np.arange(m2)) % m1
+    products = ops.matmul_flt(np.swapaxes(gr, 1, 2), gr, norm=0)
+    d = ops.floor_bits(np.take_along_axis(products, column[None], axis=2), ops.FIX_FRAC)
+    to_fix(d, DATA, what="descriptor")
+    return d.reshape(len(gr), m1 * m2)
+
+
+def _all_types(table: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The tables of all types one below the other, (types*rows, outputs, 4)."""
+    return table.reshape(-1, *table.shape[2:])
+
+
+def padded_slots(filled: int) -> int:
+    """Slots kept where an atom has at most `filled` neighbours."""
+    return max(1, -(-filled // SLOT_STEP)) * SLOT_STEP
 
 
 def _compact(x: NDArray[np.float64]) -> Floats:

@@ -10,12 +10,11 @@ from numpy.typing import NDArray
 
 from nvnmd.batches import Batch, Layout
 from nvnmd.float_model import Shape, atomic_energies
+from nvnmd.tf_adam import Adam
 from nvnmd.tf_runtime import tf
 from nvnmd.weights import FloatWeights
 
 Tensor = Any
-
-BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
 
 
 class TfMath:
@@ -102,9 +101,7 @@ class TfFloatModel:
             for layer in net
             for variable in layer
         ]
-        size = sum(int(np.prod(v.shape)) for v in self._variables)
-        self._first = tf.Variable(tf.zeros(size, tf.float64))
-        self._second = tf.Variable(tf.zeros(size, tf.float64))
+        self._adam = Adam(self._variables)
         self._functions: dict[tuple[str, Layout], Callable[..., Tensor]] = {}
 
     @property
@@ -130,7 +127,7 @@ class TfFloatModel:
     @property
     def moments(self) -> dict[str, NDArray[np.float64]]:
         """Adam's first and second moments, flat, in the order of the variables."""
-        return {"first": self._first.numpy(), "second": self._second.numpy()}
+        return self._adam.moments
 
     def set_moments(self, moments: dict[str, NDArray[np.float64]]) -> None:
         """Put back what `moments` gave.
@@ -142,8 +139,7 @@ class TfFloatModel:
         KeyError
             One is missing.
         """
-        self._first.assign(moments["first"])
-        self._second.assign(moments["second"])
+        self._adam.set_moments(moments)
 
     def predict(self, batch: Batch) -> tuple[NDArray, NDArray, NDArray, NDArray]:
         """Return energies (f,), atomic energies (a,), forces (a, 3), virials (f, 3, 3)."""
@@ -173,10 +169,9 @@ class TfFloatModel:
         Notes
         -----
         Loss: ``pref_e <dE²>/n + pref_f <dF²> + pref_v <dW²>/n``, means over frames and
-        components, n the atoms of a frame. Adam with 0.9, 0.999 and 1e-8 added to the root of
-        the uncorrected second moment.
+        components, n the atoms of a frame. See `nvnmd.tf_adam.Adam`.
         """
-        corrected = lr * np.sqrt(1.0 - BETA2**step) / (1.0 - BETA1**step)
+        corrected = self._adam.corrected_rate(lr, step)
         scale = prefactors * batch.known * np.array([1.0 / batch.natoms, 1.0, 1.0 / batch.natoms])
         run = self._function("step", batch.layout, self._step)
         run(*_arguments(batch), tf.constant(scale), tf.constant(corrected, tf.float64))
@@ -250,17 +245,7 @@ class TfFloatModel:
         with tf.GradientTape() as tape:
             loss = tf.reduce_sum(scale * self._errors(layout, *batch))
         gradients = tape.gradient(loss, self._variables, unconnected_gradients="zero")
-        flat = tf.concat([tf.reshape(g, [-1]) for g in gradients], 0)
-        first = BETA1 * self._first + (1.0 - BETA1) * flat
-        second = BETA2 * self._second + (1.0 - BETA2) * flat * flat
-        self._first.assign(first)
-        self._second.assign(second)
-        change = corrected * first / (tf.sqrt(second) + EPSILON)
-        start = 0
-        for variable in self._variables:
-            stop = start + int(np.prod(variable.shape))
-            variable.assign_sub(tf.reshape(change[start:stop], variable.shape))
-            start = stop
+        self._adam.apply(gradients, corrected)
         return loss
 
 

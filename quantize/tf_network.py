@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import tensorflow as tf
-
 from nvnmd.quantize import ops
 from nvnmd.quantize.fitting import fitting_net
 from nvnmd.quantize.namespace import Array
 from nvnmd.quantize.tf_ops import TENSORFLOW, add, dot, matmul_flt_rows, mul
+from nvnmd.tf_runtime import tf
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-import tensorflow as tf
 
 from nvnmd.quantize import ops
 from nvnmd.quantize.namespace import Array
+from nvnmd.tf_runtime import tf
 
 
 def _straight_through(f: Callable[[Array], Array], x: Array) -> Array:

@@ -13,10 +13,11 @@ from nvnmd.quantize import ops
 from nvnmd.quantize.forces import assemble_forces
 from nvnmd.quantize.reference import evaluate_atoms
 
-tf = pytest.importorskip("tensorflow", reason="TensorFlow is not installed")
+pytest.importorskip("tensorflow", reason="TensorFlow is not installed")
 
-from nvnmd.quantize import tf_ops  # noqa: E402
-from nvnmd.quantize.tf_network import FrameTensors, predict  # noqa: E402
+from nvnmd.quantize import tf_ops
+from nvnmd.quantize.tf_network import FrameTensors, predict
+from nvnmd.tf_runtime import tf
 
 
 def awkward_numbers(rng, *shape):
@@ -107,6 +108,10 @@ def test_surrogate_of_the_activation():
     np.testing.assert_allclose(by_g, first, atol=1e-5)
 
 
+def constants(model, nb) -> FrameConstants:
+    return frame_constants(model, nb.center_types, nb.rij, nb.index)
+
+
 def tensors(frames: list[FrameConstants]) -> FrameTensors:
     slots = max(f.slots for f in frames)
     frames = [f.padded(slots) for f in frames]
@@ -121,11 +126,38 @@ def variables(arrays):
     return [tf.Variable(x) for x in arrays]
 
 
+@pytest.mark.parametrize("ntypes", [1, 2, 4])
+def test_frame_constants_are_those_of_the_reference(ntypes):
+    rng = np.random.default_rng(20 + ntypes)
+    model = random_model(rng, ntypes)
+    nb = rattled_crystal(rng, model)
+    frame = constants(model, nb)
+    trace = evaluate_atoms(model, nb.center_types, nb.rij, nb.mask)
+    np.testing.assert_array_equal(frame.d, trace.d)
+    np.testing.assert_array_equal(frame.gr, trace.gr)
+    slopes = np.stack([trace.su, trace.hu], axis=-1)
+    for atom, filled in enumerate(nb.mask):
+        k = filled.sum()
+        assert 0 < k < model.nnei
+        for mine, theirs in (
+            (frame.r4, trace.r4),
+            (frame.g, trace.g),
+            (frame.gs, trace.gs),
+            (frame.r, trace.r),
+            (frame.h, trace.h),
+            (frame.slopes, slopes),
+            (frame.rij, nb.rij),
+            (frame.index, nb.index),
+        ):
+            np.testing.assert_array_equal(mine[atom, :k], theirs[atom, filled])
+            assert np.all(mine[atom, k:] == 0)
+
+
 def check_bits(model, neighborhoods):
     """Energies, dE/d[u,x,y,z], forces and virials of frames together, against the reference."""
     counts = tuple(np.bincount(neighborhoods[0].center_types, minlength=model.ntypes))
     prediction = predict(
-        tensors([frame_constants(model, nb) for nb in neighborhoods]),
+        tensors([constants(model, nb) for nb in neighborhoods]),
         [tf.constant(w) for w in model.fit_weights],
         [tf.constant(b) for b in model.fit_biases],
         counts,
@@ -169,12 +201,12 @@ def test_padding_changes_nothing():
     rng = np.random.default_rng(4)
     model = random_model(rng)
     nb = rattled_crystal(rng, model)
-    constants = frame_constants(model, nb)
-    assert constants.slots % 8 == 0 and constants.slots >= nb.mask.sum(axis=1).max()
-    wide = constants.padded(constants.slots + 8)
+    narrow = constants(model, nb)
+    assert narrow.slots % 8 == 0 and narrow.slots >= nb.mask.sum(axis=1).max()
+    wide = narrow.padded(narrow.slots + 8)
     counts = tuple(np.bincount(nb.center_types, minlength=2))
     nets = variables(model.fit_weights), variables(model.fit_biases)
-    a = predict(tensors([constants]), *nets, counts, model.nix_shift)
+    a = predict(tensors([narrow]), *nets, counts, model.nix_shift)
     b = predict(tensors([wide]), *nets, counts, model.nix_shift)
     np.testing.assert_array_equal(a.force.numpy(), b.force.numpy())
 
@@ -226,7 +258,7 @@ def test_surrogate_of_the_loss_against_finite_differences():
     rng = np.random.default_rng(7)
     model = random_model(rng)
     nb = rattled_crystal(rng, model)
-    frame = frame_constants(model, nb)
+    frame = constants(model, nb)
     types = nb.center_types
     counts = tuple(np.bincount(types, minlength=2))
     label_e, label_f = 3.0, rng.normal(size=(len(types), 3))
@@ -298,7 +330,7 @@ def test_bits_of_the_reference_data(shared):
         for f in range(2)
     ]
     prediction = predict(
-        tensors([frame_constants(model, nb) for nb in nbs]),
+        tensors([constants(model, nb) for nb in nbs]),
         [tf.constant(w) for w in model.fit_weights],
         [tf.constant(b) for b in model.fit_biases],
         counts,

@@ -1,0 +1,80 @@
+"""Adam, with its state in the form that checkpoints store."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nvnmd.tf_runtime import tf
+
+Tensor = Any
+
+BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
+
+
+class Adam:
+    """First and second moments of the gradients of some variables, and their update.
+
+    Parameters
+    ----------
+    variables : sequence of tf.Variable
+        What is trained, binary64.
+
+    Notes
+    -----
+    With 0.9, 0.999 and 1e-8, which is added to the root of the uncorrected second moment.
+    """
+
+    def __init__(self, variables: Sequence[Tensor]) -> None:
+        self.variables = list(variables)
+        size = sum(int(np.prod(v.shape)) for v in self.variables)
+        self._first = tf.Variable(tf.zeros(size, tf.float64))
+        self._second = tf.Variable(tf.zeros(size, tf.float64))
+
+    @property
+    def moments(self) -> dict[str, NDArray[np.float64]]:
+        """First and second moments, flat, in the order of the variables."""
+        return {"first": self._first.numpy(), "second": self._second.numpy()}
+
+    def set_moments(self, moments: dict[str, NDArray[np.float64]]) -> None:
+        """Put back what `moments` gave.
+
+        Raises
+        ------
+        ValueError
+            The sizes do not fit these variables.
+        KeyError
+            One is missing.
+        """
+        self._first.assign(moments["first"])
+        self._second.assign(moments["second"])
+
+    @staticmethod
+    def corrected_rate(lr: float, step: int) -> float:
+        """Return the learning rate with the bias correction of step number `step`, from 1."""
+        return float(lr * np.sqrt(1.0 - BETA2**step) / (1.0 - BETA1**step))
+
+    def apply(self, gradients: Sequence[Tensor], corrected: Tensor) -> None:
+        """Update moments and variables.
+
+        Parameters
+        ----------
+        gradients : sequence of tensors
+            One per variable.
+        corrected : scalar tensor
+            See `corrected_rate`.
+        """
+        flat = tf.concat([tf.reshape(g, [-1]) for g in gradients], 0)
+        first = BETA1 * self._first + (1.0 - BETA1) * flat
+        second = BETA2 * self._second + (1.0 - BETA2) * flat * flat
+        self._first.assign(first)
+        self._second.assign(second)
+        change = corrected * first / (tf.sqrt(second) + EPSILON)
+        start = 0
+        for variable in self.variables:
+            stop = start + int(np.prod(variable.shape))
+            variable.assign_sub(tf.reshape(change[start:stop], variable.shape))
+            start = stop

@@ -1,0 +1,151 @@
+"""The trainable quantized model: predictions, losses and one Adam step per call."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nvnmd.qnn_batches import QuantizedBatch
+from nvnmd.quantize.model import Model
+from nvnmd.quantize.tf_network import FrameTensors, Prediction, predict
+from nvnmd.tf_adam import Adam
+from nvnmd.tf_runtime import tf
+
+Tensor = Any
+
+
+@dataclass(frozen=True)
+class QuantizedPrediction:
+    """Energies (f,), atomic energies (f, n), forces (f, n, 3), virials (f, 3, 3).
+
+    Atoms are sorted by type. Atomic energies, forces and virials have the bits of the integer
+    reference.
+    """
+
+    energy: NDArray[np.float64]
+    atom_energy: NDArray[np.float64]
+    force: NDArray[np.float64]
+    virial: NDArray[np.float64]
+
+
+class TfQuantizedModel:
+    """The quantized network with trainable fitting nets and their optimizer's state.
+
+    Parameters
+    ----------
+    model : Model
+        Where the training starts; everything but the fitting nets stays.
+    """
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self._weights = [tf.Variable(w) for w in model.fit_weights]
+        self._biases = [tf.Variable(b) for b in model.fit_biases]
+        self.adam = Adam([*self._weights, *self._biases])
+        # one function, compiled anew for each shape and composition that occurs
+        self._run_predict = tf.function(self._predict, autograph=False)
+        self._run_errors = tf.function(self._errors, autograph=False)
+        self._run_step = tf.function(self._step, autograph=False)
+
+    @property
+    def model(self) -> Model:
+        """The frozen model with the present fitting nets."""
+        return self._model.with_fitting(
+            tuple(w.numpy() for w in self._weights), tuple(b.numpy() for b in self._biases)
+        )
+
+    def predict(self, batch: QuantizedBatch) -> QuantizedPrediction:
+        """Evaluate a batch."""
+        found = self._run_predict(_tensors(batch), batch.type_counts)
+        return QuantizedPrediction(*(part.numpy() for part in found))
+
+    def squared_errors(self, batch: QuantizedBatch) -> NDArray[np.float64]:
+        """Return the mean squared errors (3,) of energy, force components, virial components.
+
+        The virial is left out (0) where the batch has no labels of it.
+        """
+        return self._run_errors(
+            _tensors(batch), _labels(batch), batch.type_counts, bool(batch.known[2])
+        ).numpy()
+
+    def step(
+        self, batch: QuantizedBatch, prefactors: NDArray[np.float64], lr: float, step: int
+    ) -> None:
+        """Do one Adam step on the loss of a batch; see `nvnmd.tf_model.TfFloatModel.step`."""
+        scale = prefactors * batch.known * np.array([1.0 / batch.natoms, 1.0, 1.0 / batch.natoms])
+        self._run_step(
+            _tensors(batch),
+            _labels(batch),
+            tf.constant(scale),
+            tf.constant(self.adam.corrected_rate(lr, step), tf.float64),
+            batch.type_counts,
+            bool(scale[2] != 0.0),
+        )
+
+    def _evaluate(
+        self, constants: tuple[Tensor, ...], type_counts: tuple[int, ...], virial: bool
+    ) -> Prediction:
+        frame = FrameTensors(
+            *(x if x.dtype == tf.int32 else tf.cast(x, tf.float64) for x in constants)
+        )
+        weights = [tf.convert_to_tensor(w) for w in self._weights]
+        biases = [tf.convert_to_tensor(b) for b in self._biases]
+        return predict(frame, weights, biases, type_counts, self._model.nix_shift, virial=virial)
+
+    def _atom_energy(self, out: Tensor, type_counts: tuple[int, ...]) -> Tensor:
+        return out + tf.constant(np.repeat(self._model.t_bias_atom_e, type_counts))
+
+    def _predict(
+        self, constants: tuple[Tensor, ...], type_counts: tuple[int, ...]
+    ) -> tuple[Tensor, ...]:
+        found = self._evaluate(constants, type_counts, True)
+        atomic = self._atom_energy(found.out, type_counts)
+        virial = tf.reshape(found.virial, (-1, 3, 3))
+        return tf.reduce_sum(atomic, axis=1), atomic, found.force, virial
+
+    def _errors(
+        self,
+        constants: tuple[Tensor, ...],
+        labels: tuple[Tensor, Tensor, Tensor],
+        type_counts: tuple[int, ...],
+        virial: bool,
+    ) -> Tensor:
+        found = self._evaluate(constants, type_counts, virial)
+        energy = tf.reduce_sum(self._atom_energy(found.out, type_counts), axis=1)
+        errors = [
+            tf.reduce_mean((energy - labels[0]) ** 2),
+            tf.reduce_mean((found.force - labels[1]) ** 2),
+            tf.reduce_mean((found.virial - labels[2]) ** 2) if virial else tf.zeros_like(energy[0]),
+        ]
+        return tf.stack(errors)
+
+    def _step(
+        self,
+        constants: tuple[Tensor, ...],
+        labels: tuple[Tensor, Tensor, Tensor],
+        scale: Tensor,
+        corrected: Tensor,
+        type_counts: tuple[int, ...],
+        virial: bool,
+    ) -> Tensor:
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(scale * self._errors(constants, labels, type_counts, virial))
+        # a type without atoms in this batch, or an energy bias in a force loss, has no gradient
+        gradients = tape.gradient(loss, self.adam.variables, unconnected_gradients="zero")
+        self.adam.apply(gradients, corrected)
+        return loss
+
+
+def _tensors(batch: QuantizedBatch) -> tuple[Tensor, ...]:
+    return tuple(tf.constant(getattr(batch.constants, f.name)) for f in fields(batch.constants))
+
+
+def _labels(batch: QuantizedBatch) -> tuple[Tensor, Tensor, Tensor]:
+    return (
+        tf.constant(batch.energy),
+        tf.constant(batch.force),
+        tf.constant(batch.virial.reshape(-1, 9)),
+    )

@@ -1,0 +1,300 @@
+"""What both trainings share: the loop over steps, checkpoints, the learning curve, the data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Generic, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nvnmd.batches import BatchSampler, NeighborCache
+from nvnmd.checkpoint import Checkpoint, prefixed, unprefixed
+from nvnmd.config import RunConfig
+from nvnmd.data import System, load_systems
+from nvnmd.errors import InputError, NvnmdError
+from nvnmd.lcurve import LearningCurve
+from nvnmd.neighbors import Overflow
+from nvnmd.progress import InterruptFlag, Log, StepTimer, TrainingProgress
+from nvnmd.schedule import LearningRate, prefactors
+from nvnmd.weights import FloatWeights
+
+
+class LabelledBatch(Protocol):
+    """What the loop asks of a batch."""
+
+    @property
+    def natoms(self) -> int:
+        """Atoms of one frame."""
+
+    @property
+    def known(self) -> NDArray[np.float64]:
+        """1 or 0, (3,): whether energy, force and virial labels exist."""
+
+
+Batch = TypeVar("Batch", bound=LabelledBatch)
+
+
+class Part(Protocol[Batch]):
+    """A part of the data: draws batches, and its sampler's state can be kept."""
+
+    sampler: BatchSampler
+
+    def draw(self) -> Batch:
+        """Return the next batch."""
+
+
+class TrainableModel(Protocol[Batch]):
+    """A model with its optimizer."""
+
+    @property
+    def weights(self) -> FloatWeights:
+        """The present weights."""
+
+    @property
+    def moments(self) -> dict[str, NDArray[np.float64]]:
+        """The optimizer's state."""
+
+    def set_moments(self, moments: dict[str, NDArray[np.float64]]) -> None:
+        """Put back what `moments` gave."""
+
+    def squared_errors(self, batch: Batch) -> NDArray[np.float64]:
+        """Mean squared errors (3,) of energy, force components, virial components."""
+
+    def step(self, batch: Batch, prefactors: NDArray[np.float64], lr: float, step: int) -> None:
+        """Do one step of the optimizer."""
+
+
+class TrainingLoop(Generic[Batch]):
+    """The loop over steps: display, checkpoints, interruption.
+
+    Parameters
+    ----------
+    kind : str
+        ``"cnn"`` or ``"qnn"``; names the command, and the checkpoints are marked with it.
+    config : RunConfig
+        The run.
+    folder : Path
+        Where learning curve and checkpoints go.
+    model : TrainableModel
+        What is trained.
+    training, validation : Part
+        Where batches come from.
+    log : callable
+        Takes lines of text.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        config: RunConfig,
+        folder: Path,
+        model: TrainableModel[Batch],
+        training: Part[Batch],
+        validation: Part[Batch] | None,
+        log: Log,
+    ) -> None:
+        self.kind = kind
+        self.config, self.folder, self.model, self.log = config, folder, model, log
+        self.training, self.validation = training, validation
+        self.rate = LearningRate(config.learning_rate, config.training.numb_steps)
+        self.step = 0
+        # Which terms of the loss there are, whatever their prefactor at the moment
+        loss = config.loss
+        both = [
+            (loss.start_pref_e, loss.limit_pref_e),
+            (loss.start_pref_f, loss.limit_pref_f),
+            (loss.start_pref_v, loss.limit_pref_v),
+        ]
+        self.terms = np.array([any(pair) for pair in both])
+
+    def loop(self) -> float:
+        """Run the remaining steps; return the mean seconds per step."""
+        settings = self.config.training
+        names = ("rmse", *np.array(["rmse_e", "rmse_f", "rmse_v"])[self.terms])
+        curve = LearningCurve(
+            self.folder / Path(settings.disp_file).name,
+            names,
+            validation=self.validation is not None,
+            continue_from=self.step or None,
+        )
+        whole, timer = StepTimer(self.step), StepTimer(self.step)
+        begin, last = self.step, settings.numb_steps
+        with InterruptFlag() as flag, TrainingProgress(f"train-{self.kind}", last, begin) as bar:
+            while self.step < last:
+                lr = self.rate(self.step)
+                factors = prefactors(self.config.loss, lr, self.config.learning_rate.start_lr)
+                batch = self.training.draw()
+                self.model.step(batch, factors, lr, self.step + 1)
+                self.step += 1
+                bar.update(self.step)
+                shown = self.step == 1 or self.step % settings.disp_freq == 0 or self.step == last
+                if settings.disp_training and shown:
+                    self._display(curve, batch, timer)
+                stop = flag.raised and self.step < last
+                if stop or self.step == last or self.step % settings.save_freq == 0:
+                    path = self._save()
+                    if stop:
+                        message = f"interrupted at step {self.step}; to continue: --restart {path}"
+                        self.log(message)
+                        raise KeyboardInterrupt(message)
+        if begin >= last:
+            self.log(f"nothing to do: {begin} of {last} steps are finished")
+            return 0.0
+        seconds = whole.read(last)
+        if settings.time_training:
+            self.log(f"{last - begin} steps, {seconds:.4f} s per step")
+        return seconds
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Continue from a checkpoint.
+
+        Raises
+        ------
+        InputError
+            It was written for other data or other nets.
+        """
+        try:
+            self.model.set_moments(unprefixed(checkpoint.arrays, "adam"))
+            self.training.sampler.restore(checkpoint.state["training"])
+            if self.validation is not None and checkpoint.state["validation"] is not None:
+                self.validation.sampler.restore(checkpoint.state["validation"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(f"checkpoint: it does not fit this input: {error}") from None
+        self.step = checkpoint.step
+
+    def _save(self) -> Path:
+        weights = self.model.weights
+        arrays = weights.arrays()
+        if not all(np.isfinite(array).all() for array in arrays.values()):
+            raise NvnmdError(
+                f"the training diverged before step {self.step}: a weight is not finite; "
+                "try a smaller start_lr"
+            )
+        state: dict[str, Any] = {
+            "model": model_settings(self.config),
+            "training": self.training.sampler.state(),
+            "validation": None if self.validation is None else self.validation.sampler.state(),
+        }
+        checkpoint = Checkpoint(
+            kind=self.kind,
+            step=self.step,
+            state=state,
+            arrays=prefixed(arrays, "weights") | prefixed(self.model.moments, "adam"),
+        )
+        settings = self.config.training
+        return checkpoint.save(
+            self.folder, Path(settings.save_ckpt).name, keep=settings.max_ckpt_keep
+        )
+
+    def _display(self, curve: LearningCurve, batch: Batch, timer: StepTimer) -> None:
+        """Write a line of the learning curve and of the log."""
+        seconds = timer.read(self.step)
+        # The rate that the next step will have, as DeePMD-kit prints it
+        lr = self.rate(self.step)
+        factors = prefactors(self.config.loss, lr, self.config.learning_rate.start_lr)
+        found = self._errors([batch], factors)
+        held_out = None
+        if self.validation is not None:
+            draws = range(self.config.training.validation_numb_btch)
+            held_out = self._errors([self.validation.draw() for _ in draws], factors)
+        if not np.isfinite(found[0]):
+            raise NvnmdError(
+                f"the training diverged at step {self.step}: the loss is not finite; "
+                "try a smaller start_lr"
+            )
+        curve.add(self.step, found, held_out, lr)
+        line = f"step {self.step:7d}: rmse {_text(found)}"
+        if held_out is not None:
+            line += f"  validation {_text(held_out)}"
+        line += f"  lr {lr:.1e}"
+        if self.config.training.time_training:
+            line += f"  {seconds:.4f} s/step"
+        self.log(line)
+
+    def _errors(
+        self, batches: Sequence[Batch], factors: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Return the root of the loss and of its terms, averaged with the atoms as weights."""
+        rows, atoms = [], []
+        for batch in batches:
+            squares = self.model.squared_errors(batch)
+            n = batch.natoms
+            loss = np.sum(squares * factors * batch.known * np.array([1.0 / n, 1.0, 1.0 / n]))
+            each = np.where(batch.known > 0.0, np.sqrt(squares), np.nan)
+            each = each / np.array([n, 1.0, n])
+            rows.append([np.sqrt(loss), *each[self.terms]])
+            atoms.append(n)
+        return np.average(np.array(rows), axis=0, weights=atoms)
+
+
+def _text(errors: NDArray[np.float64]) -> str:
+    return " ".join(f"{value:.3e}" for value in errors)
+
+
+def summary(systems: Sequence[System]) -> str:
+    """Return a line that says how much data there is."""
+    frames = sum(system.nframes for system in systems)
+    return f"{len(systems)} systems, {frames} frames, {sum(s.natoms for s in systems)} atoms"
+
+
+def load_data(
+    config: RunConfig, paths: Sequence[str], overflow: Overflow
+) -> tuple[list[System], NeighborCache]:
+    """Read the systems of one part of the data."""
+    loss = config.loss
+    require = ["energy"]
+    if loss.start_pref_f or loss.limit_pref_f:
+        require.append("force")
+    systems = load_systems(paths, config.type_map, require=require)
+    if (loss.start_pref_v or loss.limit_pref_v) and all(s.virial is None for s in systems):
+        raise InputError(
+            "loss: start_pref_v or limit_pref_v is not 0, but no system has a virial.npy"
+        )
+    dscp = config.descriptor
+    return systems, NeighborCache(systems, dscp.sel, dscp.rcut, config.type_map, overflow=overflow)
+
+
+def warn_dropped(cache: NeighborCache, log: Log) -> None:
+    """Say so if neighbours were left out."""
+    if cache.dropped:
+        log(
+            f"warning: {sum(cache.dropped.values())} neighbours beyond sel were dropped in "
+            f"{len(cache.dropped)} frames"
+        )
+
+
+def model_settings(config: RunConfig) -> dict[str, Any]:
+    """Return the settings that a checkpoint's weights depend on."""
+    return {
+        "version": config.version,
+        "type_map": list(config.type_map),
+        "sel": list(config.descriptor.sel),
+        "rcut": config.descriptor.rcut,
+        "rcut_smth": config.descriptor.rcut_smth,
+        "neuron": list(config.descriptor.neuron),
+        "axis_neuron": config.descriptor.axis_neuron,
+        "fitting neuron": list(config.fitting.neuron),
+    }
+
+
+def _check_settings(checkpoint: Checkpoint, source: Path, config: RunConfig) -> None:
+    """Raise InputError if a checkpoint belongs to another model."""
+    for key, wanted in model_settings(config).items():
+        found = checkpoint.state.get("model", {}).get(key)
+        if found != wanted:
+            raise InputError(f"{source}: written with {key} = {found}, the input has {wanted}")
+
+
+def load_restart(path: Path, config: RunConfig, kind: str) -> Checkpoint:
+    """Read a checkpoint of this kind and check that it belongs to this model.
+
+    Raises
+    ------
+    InputError, ModelFileError
+        It does not, or it is damaged.
+    """
+    checkpoint = Checkpoint.load(path, kind, Path(config.training.save_ckpt).name)
+    _check_settings(checkpoint, path, config)
+    return checkpoint
