@@ -59,7 +59,8 @@ def test_product_to_fix(frac: int, acc_bits: int) -> None:
     top = 1.0 - 2.0 ** -(frac + 1)
     pairs = [(0.0, 0.0), (0.0, 1.0), (1.0, 1.0), (-1.0, 1.0), (top, top), (-top, top),
              (2.0**-23, 1.0), (-(2.0**-12), 2.0**-12), (2.0**-60, 2.0**-60), (2.0**-23, -top),
-             (2.0**6, -(2.0**6)), (2.0**100, 2.0**100), (2.0**9, -(2.0**9)), (2.0**100, 0.0), (2.0**200, 2.0**-220)]
+             (2.0**6, -(2.0**6)), (2.0**100, 2.0**100), (2.0**9, -(2.0**9)),
+             (2.0**100, 0.0), (2.0**200, 2.0**-220)]
     pairs += list(zip(random_flt(rng, (150,), 20), random_flt(rng, (150,), 20), strict=True))
     pairs += [(a * 2.0 ** int(n), b) for a, b, n in
               zip(random_flt(rng, (60,)), random_flt(rng, (60,)), rng.integers(0, 20, 60),
@@ -253,7 +254,7 @@ class FinalizeToDescriptor(Elaboratable):
 
 
 def finalize_bench(cfg, dut, k0, atoms, nix_shift, room, returned):  # type: ignore[no-untyped-def]
-    """Load K0, then send atoms of (ctype, none, groups of (sums, empties)), at most `room` ahead."""
+    """Load K0, then send atoms (ctype, none, groups of (sums, empties)), at most `room` ahead."""
 
     async def bench(ctx):  # type: ignore[no-untyped-def]
         port = dut.finalize
@@ -279,7 +280,9 @@ def finalize_bench(cfg, dut, k0, atoms, nix_shift, room, returned):  # type: ign
     return bench
 
 
-@pytest.mark.parametrize("fold,version,atoms", [(1, 0, 2), (2, 0, 4), (8, 0, 2), (8, 1, 1), (4, 1, 2)])
+@pytest.mark.parametrize(
+    "fold,version,atoms", [(1, 0, 2), (2, 0, 4), (8, 0, 2), (8, 1, 1), (4, 1, 2)]
+)
 def test_finalize_and_descriptor(fold: int, version: int, atoms: int) -> None:
     cfg = small(fold=fold, version=version)
     dut = FinalizeToDescriptor(cfg, atoms)
@@ -321,27 +324,27 @@ def test_finalize_and_descriptor(fold: int, version: int, atoms: int) -> None:
         assert {w.ctype for w in words} == {ctype}
 
 
-def test_descriptor_reports_overflow() -> None:
+@pytest.mark.parametrize("value,bad", [(1.4, 0), (1.5, 1), (3.0, 1)])
+def test_descriptor_reports_overflow(value: float, bad: int) -> None:
     cfg = small()
-    for value, bad in ((1.4, 0), (1.5, 1), (3.0, 1)):
-        dut = Descriptor(cfg)
-        d: list = []
-        column = [flt_fields(cfg, value)] * 4
-        emax = int(ops.exponent(np.float64(value)))
+    dut = Descriptor(cfg)
+    d: list = []
+    column = [flt_fields(cfg, value)] * 4
+    emax = int(ops.exponent(np.float64(value)))
 
-        async def bench(ctx, dut=dut, column=column, emax=emax, bad=bad):  # type: ignore[no-untyped-def]
-            for i in range(cfg.m1):
-                ctx.set(dut.column, {"valid": 1, "column": column, "last": int(i == cfg.m1 - 1),
-                                     "emax": emax, "ctype": 1, "none": 0})
-                await ctx.tick()
-            ctx.set(dut.column.valid, 0)
-            await receive(dut.d, cfg.width, d, random.Random(1))(ctx)
-            assert ctx.get(dut.overflow) == bad
+    async def bench(ctx):  # type: ignore[no-untyped-def]
+        for i in range(cfg.m1):
+            ctx.set(dut.column, {"valid": 1, "column": column, "last": int(i == cfg.m1 - 1),
+                                 "emax": emax, "ctype": 1, "none": 0})
+            await ctx.tick()
+        ctx.set(dut.column.valid, 0)
+        await receive(dut.d, cfg.width, d, random.Random(1))(ctx)
+        assert ctx.get(dut.overflow) == bad
 
-        run(dut, bench)
-        if not bad:
-            expected = Descriptor.compute(cfg, np.full((4, cfg.m1), float(ops.trunc_flt(value))))
-            assert [w.value for w in d] == expected.tolist()
+    run(dut, bench)
+    if not bad:
+        expected = Descriptor.compute(cfg, np.full((4, cfg.m1), float(ops.trunc_flt(value))))
+        assert [w.value for w in d] == expected.tolist()
 
 
 def test_full_width_descriptor_takes_one_cycle_per_word() -> None:
