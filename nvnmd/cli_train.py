@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from nvnmd.cli_common import add_command, log, need, warn
+from nvnmd.cli_common import add_command, add_overflow, log, need, warn
 from nvnmd.errors import InputError
 
 CNN_FOLDER = Path("nvnmd_cnn")
@@ -28,6 +28,7 @@ def add_commands(commands: Any) -> None:
                        help="continue a training exactly where this checkpoint was written")
     begin.add_argument("--init-model", metavar="CKPT", type=Path,
                        help="begin a new training with the weights of this checkpoint")
+    add_overflow(cnn)
 
     qnn = add_command(
         commands, "train-qnn", train_qnn, summary="train the quantized network",
@@ -59,23 +60,24 @@ def _folder(path: Path) -> Path:
 
 def train_cnn(args: argparse.Namespace) -> int:
     """Run `nvnmd train-cnn`."""
-    from nvnmd.input_schema import load_input
+    from nvnmd.input_schema import for_stage, load_input
 
-    config = load_input(args.input, warn=warn)
     output = _folder(args.output)
+    config = for_stage(load_input(args.input, warn=warn), "cnn", output)
     need("train-cnn", "train", "tensorflow")
     from nvnmd.tf_train import train_cnn as train
 
-    train(config, output, restart=args.restart, init_model=args.init_model, log=log)
+    train(config, output, restart=args.restart, init_model=args.init_model, log=log,
+          overflow=args.overflow)
     return 0
 
 
 def train_qnn(args: argparse.Namespace) -> int:
     """Run `nvnmd train-qnn`."""
-    from nvnmd.input_schema import load_input
+    from nvnmd.input_schema import for_stage, load_input
 
-    config = load_input(args.input, warn=warn)
     output = _folder(args.output)
+    config = for_stage(load_input(args.input, warn=warn), "qnn", args.cnn)
     need("train-qnn", "train", "tensorflow")
     from nvnmd.tf_qnn import train_qnn as train
 

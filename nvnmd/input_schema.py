@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -224,6 +225,11 @@ def _auto_batch(folder: str, atoms: int) -> int:
     if not count:
         raise InputError(f"{file}: got no atoms, expected one type index per atom")
     return math.ceil(atoms / count)
+
+
+def for_stage(config: RunConfig, stage: str, cnn_folder: str | Path) -> RunConfig:
+    """The same run, its document written back as that of a stage; see `normalized_document`."""
+    return replace(config, normalized=normalized_document(config, stage, str(cnn_folder)))
 
 
 def normalized_document(config: RunConfig, stage: str = "none",
