@@ -1,3 +1,4 @@
+# amaranth: UnusedElaboratable=no
 """The inner product of two short flt vectors."""
 
 from __future__ import annotations

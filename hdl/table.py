@@ -1,3 +1,4 @@
+# amaranth: UnusedElaboratable=no
 """A table unit: row choice, the memories of values and derivatives, and Horner's scheme."""
 
 from __future__ import annotations
