@@ -13,8 +13,6 @@ from amaranth.hdl import Array, Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from numpy.typing import ArrayLike, NDArray
-
-from nvnmd.errors import RangeError
 from nvnmd.hdl.fitmac import MacArray, mac_latency
 from nvnmd.hdl.fitmath import delayed, gradient_drop, round_half_away
 from nvnmd.hdl.fitmem import LaneMemory, log2
@@ -25,6 +23,8 @@ from nvnmd.hdl.load import LoadBus, Section
 from nvnmd.hdl.params import AcceleratorConfig
 from nvnmd.hdl.tanh4 import Tanh4
 
+from nvnmd.errors import RangeError
+
 
 class FitNetSignature(wiring.Signature):
     """Ports of the fitting net.
@@ -33,7 +33,8 @@ class FitNetSignature(wiring.Signature):
     ``energy``: one beat per atom, {value (energy_bits, fix_frac fraction bits), ctype};
     ``dd``: width beats per atom, {value (data_bits), last}; ``overflow``: a pulse whenever a value
     leaves its format. With `trace`: ``z_valid`` marks a group of ``len(z)`` consecutive outputs
-    ``z_index..`` of hidden layer ``z_layer`` before the activation.
+    ``z_index..`` of hidden layer ``z_layer`` before the activation, and ``fault`` flips their last
+    bit.
     """
 
     def __init__(self, cfg: AcceleratorConfig, lanes: int) -> None:
@@ -48,6 +49,7 @@ class FitNetSignature(wiring.Signature):
         }
         if cfg.trace:
             members |= {
+                "fault": In(1),
                 "z_valid": Out(1),
                 "z_layer": Out(range(cfg.hidden)),
                 "z_index": Out(range(cfg.width)),
@@ -157,6 +159,7 @@ class FitNet(wiring.Component):
         ]
         if cfg.trace:
             m.d.comb += [
+                post.fault.eq(self.fault),
                 self.z_valid.eq(post.z_valid),
                 self.z_layer.eq(post.z_layer),
                 self.z_index.eq(post.z_group << log2(lanes)),

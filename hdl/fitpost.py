@@ -5,8 +5,6 @@ from __future__ import annotations
 from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
-
-from nvnmd.errors import InputError
 from nvnmd.hdl.fitlast import LastLayer, connect_load
 from nvnmd.hdl.fitmath import (
     SHIFT_LATENCY,
@@ -22,6 +20,8 @@ from nvnmd.hdl.load import LANES, LoadBus, Section
 from nvnmd.hdl.mult import Multiplier
 from nvnmd.hdl.params import AcceleratorConfig
 from nvnmd.hdl.tanh4 import Tanh4, tanh4_latency
+
+from nvnmd.errors import InputError
 
 # cycles from the hold register (stage 0) to the value before the activation: memory, shift, add
 _SUM_STAGE = 1 + SHIFT_LATENCY + 1
@@ -104,6 +104,7 @@ class FitPost(wiring.Component):
                 "z_group": Out(range(self.groups)),
                 "z": Out(words),
                 "overflow": Out(1),
+                **({"fault": In(1)} if cfg.trace else {}),
             }
         )
 
@@ -191,6 +192,8 @@ class FitPost(wiring.Component):
             m.d.sync += total.eq(shifted + delayed(m, addend, SHIFT_LATENCY))
             bad_sum.append(leaves(total, cfg.data_bits))
             v = total[:cfg.data_bits].as_signed()
+            if cfg.trace:
+                v = (v ^ (self.fault & self.z_valid))[:cfg.data_bits].as_signed()
             m.d.comb += self.z[i].eq(v)
 
             m.submodules[f"tanh{i}"] = tanh = Tanh4(cfg)
