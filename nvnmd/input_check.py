@@ -123,7 +123,8 @@ def _type_name(dtype: Any) -> str:
     return TYPE_NAMES[dtype or type(None)]
 
 
-def _expected_types(argument: Argument) -> str:
+def argument_types(argument: Argument) -> str:
+    """The types of a key in words."""
     return " or ".join(sorted({_type_name(dtype) for dtype in argument.dtype}))
 
 
@@ -144,7 +145,7 @@ def check_section(argument: Argument, value: dict[str, Any], path: str,
         if not given:
             if not field.optional:
                 mistakes.add_text(prefix + field.name,
-                                  f"missing key, expected {_expected_types(field)}")
+                                  f"missing key, expected {argument_types(field)}")
             continue
         if len(given) > 1:
             mistakes.add_text(prefix + given[1], f'got the same as "{given[0]}" a second time, '
@@ -160,7 +161,7 @@ def _check_value(field: Argument, value: Any, path: str, mistakes: Mistakes) -> 
             index = next(i for i, v in enumerate(value) if not _has_type(v, item))
             mistakes.add(f"{path}/{index}", value[index], _type_name(item))
         else:
-            mistakes.add(path, value, _expected_types(field))
+            mistakes.add(path, value, argument_types(field))
     elif isinstance(value, dict):
         check_section(field, value, path, mistakes)
     elif field.extra_check is not None and not field.extra_check(value):
