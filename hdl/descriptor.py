@@ -148,12 +148,13 @@ class Descriptor(wiring.Component):
         ]
         with m.If(self.column.valid):
             m.d.sync += head.eq(head + 1)
-        with m.If(done):
-            m.d.sync += [
-                about[here].emax.eq(self.column.emax),
-                about[here].ctype.eq(self.column.ctype),
-                about[here].none.eq(self.column.none),
-            ]
+        for n in range(self.atoms):
+            with m.If(done & (here == n)):
+                m.d.sync += [
+                    about[n].emax.eq(self.column.emax),
+                    about[n].ctype.eq(self.column.ctype),
+                    about[n].none.eq(self.column.none),
+                ]
 
         d_done = self._read_d(m, d_read, about, done)
         gr_done = self._read_gr(m, gr_read, about, done)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from amaranth.hdl import Array, Module, Signal, signed
+from amaranth.hdl import Cat, Module, Signal, Value, signed
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 from numpy.typing import NDArray
@@ -46,7 +46,7 @@ class EmptySlot(wiring.Component):
         m.d.comb += first.eq(self.slot * cfg.lanes)
         row = Signal(range(max(2, depth)))
         m.d.comb += row.eq(pair * (beats // self.banks) + first // (4 * self.banks))
-        words = []
+        words: list[Value] = []
         for bank in range(self.banks):
             m.submodules[f"bank{bank}"] = mem = memory.Memory(shape=128, depth=depth, init=[])
             write, read = mem.write_port(), mem.read_port()
@@ -68,7 +68,7 @@ class EmptySlot(wiring.Component):
             part = Signal(2)
             m.d.sync += part.eq(first)
             m.d.comb += [
-                self.words[n].eq(Array(words)[part + n]) for n in range(cfg.lanes)
+                self.words[n].eq(Cat(words).word_select(part | n, 32)) for n in range(cfg.lanes)
             ]
         return m
 

@@ -106,6 +106,7 @@ def test_front_end_groups_and_spaces(fold: int, version: int) -> None:
         for _ in range(60 * fold):
             await ctx.tick()
         assert (ctx.get(dut.bad_type), ctx.get(dut.too_many), ctx.get(dut.no_model)) == (0, 0, 0)
+        assert ctx.get(dut.busy) == 0
 
     run(dut, finish, background=[give_back(dut, rng, found),
                                  collect(dut.beat.valid, dut.beat.ntype, cycles)])
@@ -223,6 +224,7 @@ def test_front_end_waits_for_places() -> None:
         await front_bench(dut, 2, SEL)(ctx)
         await ctx.tick().repeat(40)
         assert len(found) == 7  # the second atom waits
+        assert ctx.get(dut.busy) == 1
         await pulse(ctx, dut.atom_return, 1)
         assert len(found) == 8  # its second neighbour waits
         await pulse(ctx, dut.neighbor_return, 2)
