@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from amaranth.hdl import Module, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
@@ -72,7 +74,7 @@ class Serializer(wiring.Component):
     Lanes beyond the last item carry zeros. `last` marks the last slot, `slot` counts them.
     """
 
-    def __init__(self, shape: data.Layout | object, n: int, fold: int) -> None:
+    def __init__(self, shape: Any, n: int, fold: int) -> None:
         if n < 1 or fold < 1:
             raise ValueError(f"a vector of {n} cannot be spread over {fold} cycles")
         self.shape = shape
@@ -82,11 +84,11 @@ class Serializer(wiring.Component):
         super().__init__(
             {
                 "valid_i": In(1),
-                "i": In(data.ArrayLayout(shape, n)),  # type: ignore[arg-type]
+                "i": In(data.ArrayLayout(shape, n)),
                 "valid_o": Out(1),
                 "slot": Out(range(max(2, self.slots))),
                 "last": Out(1),
-                "o": Out(data.ArrayLayout(shape, self.lanes)),  # type: ignore[arg-type]
+                "o": Out(data.ArrayLayout(shape, self.lanes)),
             }
         )
 

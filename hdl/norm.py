@@ -42,7 +42,7 @@ def shift_left(m: Module, value: Value, amount: Value) -> Signal:
             Mux(amount[k], Cat(Const(0, step), value[: width - step]), value)
         )
         value = moved
-    return value  # type: ignore[return-value]
+    return value
 
 
 class Normalize(wiring.Component):

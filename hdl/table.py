@@ -191,7 +191,7 @@ class TableUnit(wiring.Component):
 
         # The offset for each of the three products, shared by all lanes.
         stride = self._horner.stride
-        offsets = []
+        offsets: list[data.View] = []
         for k in range(3):
             wait = Delay(flt.FltLayout(cfg), stride if k else _READ_LATENCY)
             m.submodules[f"offset{k}"] = wait
