@@ -216,7 +216,7 @@ class NeighborBackward(wiring.Component):
 
     def _waiting(self, m: Module, name: str, shape: object, push: Value) -> Pending:
         """A queue that cannot overflow: it holds at most one entry per neighbour under way."""
-        pending = Pending(shape, self.depth)  # type: ignore[arg-type]
+        pending = Pending(shape, self.depth)
         m.submodules[f"pending_{name}"] = pending
         m.d.comb += pending.push.eq(push)
         return pending

@@ -227,8 +227,9 @@ class ReceiveGr(wiring.Component):
         ]
         with m.If(write.en):
             m.d.sync += at.eq(at + 1)
-        with m.If(last):
-            m.d.sync += none[atoms.write].eq(self.gr.payload.none)
+        for i, flag in enumerate(none):
+            with m.If(last & (atoms.write == i)):
+                m.d.sync += flag.eq(self.gr.payload.none)
         return m
 
 

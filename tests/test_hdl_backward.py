@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 from amaranth import Module
-from amaranth.hdl import Elaboratable, ResetInserter, Signal, UnusedElaboratable
+from amaranth.hdl import Cat, Elaboratable, ResetInserter, Signal, UnusedElaboratable
 from amaranth.lib import wiring
 from amaranth.sim import Simulator
 
@@ -25,6 +25,7 @@ from nvnmd.quantize import ops
 from nvnmd.quantize.formats import FloatFormat, encode_flt
 
 NIX_SHIFT = 3
+STAGES = ("dgr", "dr4", "dg", "ds", "dh")
 
 
 def small(**changes) -> AcceleratorConfig:
@@ -134,9 +135,11 @@ class Chain(Elaboratable):
     """GradDescriptor, NeighborStore and NeighborBackward wired as in the accelerator."""
 
     def __init__(self, cfg):
+        self.cfg = cfg
         self.dgr, self.store = GradDescriptor(cfg), NeighborStore(cfg)
         self.backward = NeighborBackward(cfg)
         self.rst = Signal()
+        self.events = Signal(8)  # what `watch` looks at in every cycle, in one word
 
     def elaborate(self, platform):
         m = Module()
@@ -147,8 +150,17 @@ class Chain(Elaboratable):
         m.d.comb += [
             self.store.slot_next.eq(self.backward.slot_next),
             self.backward.slot_o.eq(self.store.slot_o),
+            self.events[:3].eq(
+                Cat(self.store.neighbor_return, self.backward.overflow, self.dgr.overflow)
+            ),
         ]
+        if self.cfg.trace:
+            m.d.comb += self.events[3:].eq(Cat(tap.valid for tap in self.taps().values()))
         return ResetInserter(self.rst)(m)
+
+    def taps(self):
+        backward = {name: getattr(self.backward, f"tap_{name}") for name in STAGES[1:]}
+        return {"dgr": self.dgr.tap_dgr, **backward}
 
 
 def run_chain(cfg, atoms, *, seed=0, idle=0.3, stall=0.3, faults=(), reset_after=None):
@@ -160,7 +172,7 @@ def run_chain(cfg, atoms, *, seed=0, idle=0.3, stall=0.3, faults=(), reset_after
     chain = Chain(cfg)
     unit = chain.backward
     rngs = [np.random.default_rng([seed, k]) for k in range(4)]
-    out, taps = [], {"dgr": [], "dr4": [], "dg": [], "ds": [], "dh": []}
+    out, taps = [], {name: [] for name in STAGES}
     state = {"running": reset_after is None, "credits": cfg.store_neighbors, "overflow": 0,
              "cycles": 0, "latency": unit.latency}
     n_out = sum(len(atom.g) for atom in atoms)
@@ -229,21 +241,18 @@ def run_chain(cfg, atoms, *, seed=0, idle=0.3, stall=0.3, faults=(), reset_after
                     ctx.set(store.meta_valid, 0)
 
     async def watch(ctx):
-        def read(tap):
-            return [ctx.get(tap.words[i]) for i in range(len(tap.words))]
-
         while True:
             await ctx.tick()
+            events = ctx.get(chain.events)
             if not state["running"]:
                 continue
             state["cycles"] += 1
-            state["credits"] += ctx.get(chain.store.neighbor_return)
-            state["overflow"] += ctx.get(unit.overflow) + ctx.get(chain.dgr.overflow)
-            if cfg.trace:
-                for name, owner in (("dgr", chain.dgr), *((n, unit) for n in taps if n != "dgr")):
-                    tap = getattr(owner, f"tap_{name}")
-                    if ctx.get(tap.valid):
-                        taps[name].append(read(tap))
+            state["credits"] += events & 1
+            state["overflow"] += (events >> 1 & 1) + (events >> 2 & 1)
+            for k, name in enumerate(STAGES):
+                if events >> (3 + k) & 1:
+                    row = chain.taps()[name].words
+                    taps[name].append([ctx.get(row[i]) for i in range(len(row))])
 
     async def collect(ctx):
         if reset_after is not None:
