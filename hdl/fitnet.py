@@ -15,7 +15,7 @@ from amaranth.lib.wiring import In, Out
 from numpy.typing import ArrayLike, NDArray
 from nvnmd.hdl.fitmac import MacArray, mac_latency
 from nvnmd.hdl.fitmath import delayed, gradient_drop, round_half_away
-from nvnmd.hdl.fitmem import LaneMemory, log2
+from nvnmd.hdl.fitmem import LaneMemory, log2, span
 from nvnmd.hdl.fitpost import FitPost, JobLayout, post_latency
 from nvnmd.hdl.fitweights import fit_image
 from nvnmd.hdl.layouts import DescriptorLayout
@@ -51,8 +51,8 @@ class FitNetSignature(wiring.Signature):
             members |= {
                 "fault": In(1),
                 "z_valid": Out(1),
-                "z_layer": Out(range(cfg.hidden)),
-                "z_index": Out(range(cfg.width)),
+                "z_layer": Out(span(cfg.hidden)),
+                "z_index": Out(span(cfg.width)),
                 "z": Out(data.ArrayLayout(word, lanes)),
             }
         super().__init__(members)
@@ -142,7 +142,7 @@ class FitNet(wiring.Component):
         self._output(m, post)
         job, reads_input = self._passes(m, array, ready, ctype, taken)
 
-        chunk = array.chunk
+        chunk = array.chunk[:log2(array.chunks)]
         m.d.comb += [
             inputs.r_index.eq(Cat(chunk, bank)),
             activations.r_index.eq(Cat(chunk, ~job.bank)),
@@ -172,24 +172,34 @@ class FitNet(wiring.Component):
     ) -> tuple[Signal, Signal, Signal]:
         """Fill two banks alternately; returns whether the oldest is full, its type and number."""
         cfg = self.cfg
-        full = Array(Signal(name=f"full{i}") for i in range(2))
-        kinds = Array(Signal(cfg.type_bits, name=f"ctype{i}") for i in range(2))
+        full = [Signal(name=f"full{i}") for i in range(2)]
+        kinds = [Signal(cfg.type_bits, name=f"ctype{i}") for i in range(2)]
         filling, using = Signal(), Signal()
-        at = Signal(range(cfg.width))
+        at = Signal(span(cfg.width))
+        accepted = Signal()
         m.d.comb += [
-            self.d.ready.eq(~full[filling]),
-            inputs.w_en.eq(self.d.valid & self.d.ready),
+            self.d.ready.eq(~Mux(filling, full[1], full[0])),
+            accepted.eq(self.d.valid & self.d.ready),
+            inputs.w_en.eq(accepted),
             inputs.w_index.eq(Cat(at, filling)),
             inputs.w_data[0].eq(self.d.payload.value),
         ]
-        with m.If(self.d.valid & self.d.ready):
-            m.d.sync += [at.eq(at + 1), kinds[filling].eq(self.d.payload.ctype)]
-            with m.If(at == cfg.width - 1):
-                m.d.sync += [full[filling].eq(1), filling.eq(~filling)]
-        with m.If(taken):
-            m.d.sync += [full[using].eq(0), using.eq(~using)]
+        done = accepted & (at == cfg.width - 1)
+        with m.If(accepted):
+            m.d.sync += at.eq(at + 1)
+        m.d.sync += [filling.eq(filling ^ done), using.eq(using ^ taken)]
+        for i in range(2):
+            with m.If(accepted & (filling == i)):
+                m.d.sync += kinds[i].eq(self.d.payload.ctype)
+            with m.If(done & (filling == i)):
+                m.d.sync += full[i].eq(1)
+            with m.If(taken & (using == i)):
+                m.d.sync += full[i].eq(0)
         ready, kind = Signal(), Signal(cfg.type_bits)
-        m.d.comb += [ready.eq(full[using]), kind.eq(kinds[using])]
+        m.d.comb += [
+            ready.eq(Mux(using, full[1], full[0])),
+            kind.eq(Mux(using, kinds[1], kinds[0])),
+        ]
         return ready, kind, using
 
     def _passes(
@@ -200,11 +210,11 @@ class FitNet(wiring.Component):
         A pass whose results have nowhere to go yet waits before it begins, not on the way.
         """
         cfg, hidden, gap = self.cfg, self.cfg.hidden, self.schedule.gap
-        number = Signal(range(2 * hidden))  # the pass that comes next
+        number = Signal(span(2 * hidden))  # the pass that comes next
         job = Signal(JobLayout(cfg))
         step = Signal()  # a pass is under way
-        place = Signal(range(max(2, self.schedule.steps)))
-        waited = Signal(range(max(1, gap)))
+        place = Signal(span(self.schedule.steps))
+        waited = Signal(span(gap))
         energy_busy = Signal()
         dd_busy = Signal()
 
@@ -251,10 +261,10 @@ class FitNet(wiring.Component):
         with m.Elif(self.dd.valid & self.dd.ready & self.dd.payload.last):
             m.d.sync += dd_busy.eq(0)
 
-        chunk = Signal(range(array.chunks))
+        chunk = Signal(span(array.chunks))
         reads_input = Signal()
         m.d.comb += [
-            chunk.eq(place),
+            chunk.eq(place[:log2(array.chunks)]),
             reads_input.eq(~job.backward & (job.layer == 0)),
             taken.eq(finishing & reads_input),
             array.step.eq(step),
@@ -281,7 +291,7 @@ class FitNet(wiring.Component):
         m.submodules.results = results = LaneMemory(
             cfg.width, signed(cfg.data_bits), write_lanes=self.post_lanes, read_lanes=1)
         full = Signal()
-        at = Signal(range(cfg.width))
+        at = Signal(span(cfg.width))
         accepted = self.dd.valid & self.dd.ready
         m.d.comb += [
             results.w_en.eq(post.dd_valid),

@@ -14,7 +14,7 @@ from nvnmd.hdl.fitmath import (
     round_shift,
     shift_right,
 )
-from nvnmd.hdl.fitmem import LaneMemory, log2
+from nvnmd.hdl.fitmem import LaneMemory, log2, span
 from nvnmd.hdl.fitweights import SHIFT_BITS
 from nvnmd.hdl.load import LANES, LoadBus, Section
 from nvnmd.hdl.mult import Multiplier
@@ -42,9 +42,9 @@ class JobLayout(data.StructLayout):
         super().__init__(
             {
                 "backward": 1,
-                "layer": range(cfg.hidden),
+                "layer": span(cfg.hidden),
                 "ctype": cfg.type_bits,
-                "matrix": range(2 * cfg.ntypes * cfg.hidden),
+                "matrix": span(2 * cfg.ntypes * cfg.hidden),
                 "bank": 1,
             }
         )
@@ -64,7 +64,8 @@ class FitPost(wiring.Component):
 
     Every value takes `latency` cycles from its block's sums (first group) to `x`, whatever the
     pass, so that passes of several atoms may follow each other. Throughput: a block per
-    fit_cols/lanes cycles. 5 multipliers per lane.
+    fit_cols/lanes cycles. 5 multipliers per lane. With `trace`, `fault`
+    flips the last bit of z.
     """
 
     def __init__(self, cfg: AcceleratorConfig, lanes: int) -> None:
@@ -89,19 +90,19 @@ class FitPost(wiring.Component):
                 "sums_valid": In(1),
                 "sums": In(data.ArrayLayout(signed(self.sum_bits), cfg.fit_cols)),
                 "job": In(JobLayout(cfg)),
-                "block": In(range(cfg.width // cfg.fit_cols)),
+                "block": In(span(cfg.width // cfg.fit_cols)),
                 "x_valid": Out(1),
                 "x_bank": Out(1),
                 "x": Out(words),
                 "dd_valid": Out(1),
                 "dd": Out(words),
-                "group": Out(range(self.groups)),
+                "group": Out(span(self.groups)),
                 "energy_valid": Out(1),
                 "energy": Out(signed(cfg.energy_bits)),
                 "energy_type": Out(cfg.type_bits),
                 "z_valid": Out(1),
-                "z_layer": Out(range(cfg.hidden)),
-                "z_group": Out(range(self.groups)),
+                "z_layer": Out(span(cfg.hidden)),
+                "z_group": Out(span(self.groups)),
                 "z": Out(words),
                 "overflow": Out(1),
                 **({"fault": In(1)} if cfg.trace else {}),
@@ -124,7 +125,7 @@ class FitPost(wiring.Component):
         job = Signal(JobLayout(cfg), reset_less=True)
         block = Signal.like(self.block, reset_less=True)
         active = Signal()
-        count = Signal(range(self.per_block))
+        count = Signal(span(self.per_block))
         with m.If(self.sums_valid):
             m.d.sync += [held.eq(self.sums), job.eq(self.job), block.eq(self.block),
                          active.eq(1), count.eq(0)]
@@ -134,7 +135,7 @@ class FitPost(wiring.Component):
                 m.d.sync += active.eq(0)
             with m.Else():
                 m.d.sync += count.eq(count + 1)
-        group = Signal(range(self.groups))
+        group = Signal(span(self.groups))
         m.d.comb += group.eq(Cat(count[:log2(self.per_block)], block))
 
         # job, group and valid of every stage
@@ -191,9 +192,9 @@ class FitPost(wiring.Component):
             total = Signal(signed(self.sum_bits + 1), name=f"total{i}", reset_less=True)
             m.d.sync += total.eq(shifted + delayed(m, addend, SHIFT_LATENCY))
             bad_sum.append(leaves(total, cfg.data_bits))
-            v = total[:cfg.data_bits].as_signed()
-            if cfg.trace:
-                v = (v ^ (self.fault & self.z_valid))[:cfg.data_bits].as_signed()
+            flip = self.fault & self.z_valid if cfg.trace else 0
+            v = Signal(signed(cfg.data_bits), name=f"v{i}")
+            m.d.comb += v.eq(total[:cfg.data_bits] ^ flip)
             m.d.comb += self.z[i].eq(v)
 
             m.submodules[f"tanh{i}"] = tanh = Tanh4(cfg)

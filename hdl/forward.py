@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from nvnmd.hdl.align import MaxExp
 from nvnmd.hdl.delay import Delay
 from nvnmd.hdl.dot import FltDot
-from nvnmd.hdl.flt import FltLayout, from_word
+from nvnmd.hdl.flt import FltLayout, from_word, to_word
 from nvnmd.hdl.fltbank import FltMulBank
 from nvnmd.hdl.front import BeatLayout
 from nvnmd.hdl.layouts import GroupLayout, SlotLayout
@@ -64,6 +64,8 @@ class NeighborForward(wiring.Component):
         The same slots of real neighbours with dG/ds, for `NeighborStore`.
     store_meta_valid, store_meta : out
         Once per real neighbour, after its last slot.
+    fault, tap_u : only with `cfg.trace`
+        Flips the last bit of u; u of each real neighbour.
     """
 
     def __init__(self, cfg: AcceleratorConfig) -> None:
@@ -81,8 +83,13 @@ class NeighborForward(wiring.Component):
         self._bank = FltMulBank(cfg, 3)
         self._max_slot = MaxExp(cfg, cfg.lanes)
         self._max_r4 = MaxExp(cfg, 4)
+        taps: dict = {}
+        if cfg.trace:
+            word = data.StructLayout({"valid": 1, "word": cfg.flt_bits})
+            taps = {"fault": In(1), "tap_u": Out(word)}
         super().__init__(
             {
+                **taps,
                 "load": In(LoadBus()),
                 "s_x0": In(signed(X0_BITS)),
                 "beat": In(BeatLayout(cfg)),
@@ -109,6 +116,22 @@ class NeighborForward(wiring.Component):
     def meta_latency(self) -> int:
         """Cycles from a neighbour's last slot to its meta word."""
         return max(self._max_slot.latency, self._max_r4.latency) + 1
+
+    def _tapped_u(self, m: Module, dot: FltDot) -> Value:
+        """u on its way to the table; with `cfg.trace` shown (real neighbours) and falsified."""
+        if not self.cfg.trace:
+            return dot.o
+        m.submodules.masked = masked = Delay(1, dot.latency)
+        u = Signal(FltLayout(self.cfg))
+        word, _ = to_word(m, self.cfg, u)
+        m.d.comb += [
+            masked.i.eq(self.beat.masked),
+            u.eq(dot.o),
+            u.man.eq(dot.o.man ^ (self.fault & dot.o.man.any())),
+            self.tap_u.valid.eq(dot.valid_o & ~masked.o),
+            self.tap_u.word.eq(word),
+        ]
+        return u
 
     def _pending(self, shape: object, cycles: int) -> Pending:
         """A queue for words that wait `cycles` cycles, one per `fold` cycles at most."""
@@ -146,7 +169,7 @@ class NeighborForward(wiring.Component):
         m.d.comb += [
             ctype.i.eq(self.beat.ctype),
             u_table.x0.eq(0),
-            u_table.x.eq(dot.o),
+            u_table.x.eq(self._tapped_u(m, dot)),
             u_table.valid_i.eq(dot.valid_o),
             u_table.tab.eq(ctype.o if by_type else 0),
         ]
