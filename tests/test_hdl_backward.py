@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -12,6 +12,8 @@ from amaranth import Module
 from amaranth.hdl import Cat, Elaboratable, ResetInserter, Signal, UnusedElaboratable
 from amaranth.lib import wiring
 from amaranth.sim import Simulator
+from golden_checks import neighbours
+from golden_data import load_fixture
 
 from nvnmd.errors import InputError
 from nvnmd.hdl.backward import FAULTS, NeighborBackward
@@ -23,6 +25,7 @@ from nvnmd.hdl.pending import Pending
 from nvnmd.hdl.store import NeighborStore
 from nvnmd.quantize import ops
 from nvnmd.quantize.formats import FloatFormat, encode_flt
+from nvnmd.quantize.reference import evaluate_atoms
 
 NIX_SHIFT = 3
 STAGES = ("dgr", "dr4", "dg", "ds", "dh")
@@ -51,12 +54,13 @@ class Atom:
     r4: np.ndarray
     slopes_u: np.ndarray
 
-    def aligned(self, cfg: AcceleratorConfig):
-        return GradDescriptor.compute(cfg, self.dd, self.gr, NIX_SHIFT)
+    def aligned(self, cfg: AcceleratorConfig, nix_shift=NIX_SHIFT):
+        return GradDescriptor.compute(cfg, self.dd, self.gr, nix_shift)
 
-    def expected(self, cfg: AcceleratorConfig):
+    def expected(self, cfg: AcceleratorConfig, nix_shift=NIX_SHIFT):
+        dgr = self.aligned(cfg, nix_shift).dgr
         return NeighborBackward.compute(
-            cfg, self.aligned(cfg).dgr, self.g, self.slope, self.r, self.h, self.r4, self.slopes_u
+            cfg, dgr, self.g, self.slope, self.r, self.h, self.r4, self.slopes_u
         )
 
 
@@ -163,7 +167,8 @@ class Chain(Elaboratable):
         return {"dgr": self.dgr.tap_dgr, **backward}
 
 
-def run_chain(cfg, atoms, *, seed=0, idle=0.3, stall=0.3, faults=(), reset_after=None):
+def run_chain(cfg, atoms, *, seed=0, idle=0.3, stall=0.3, faults=(), reset_after=None,
+              nix_shift=NIX_SHIFT):
     """Run atoms through the chain; returns output beats, taps and the cycles used.
 
     `faults` names a stage (or None) per atom to make faulty; each atom then runs alone. With
@@ -182,7 +187,7 @@ def run_chain(cfg, atoms, *, seed=0, idle=0.3, stall=0.3, faults=(), reset_after
             await ctx.tick()
 
     async def feed_dd(ctx):
-        ctx.set(chain.dgr.nix_shift, NIX_SHIFT)
+        ctx.set(chain.dgr.nix_shift, nix_shift)
         await restart(ctx)
         done = 0
         for n, atom in enumerate(atoms):
@@ -300,10 +305,10 @@ def run_chain(cfg, atoms, *, seed=0, idle=0.3, stall=0.3, faults=(), reset_after
     return out, taps, state
 
 
-def check(cfg, atoms, out, taps):
+def check(cfg, atoms, out, taps, nix_shift=NIX_SHIFT):
     """Compare everything that came out with `compute`."""
     real = [atom for atom in atoms if len(atom.g)]
-    grads = [atom.expected(cfg) for atom in real]
+    grads = [atom.expected(cfg, nix_shift) for atom in real]
     assert [last for _, last in out] == [
         int(j == len(atom.g) - 1) for atom in real for j in range(len(atom.g))
     ]
@@ -311,7 +316,8 @@ def check(cfg, atoms, out, taps):
     if not cfg.trace:
         return
     shown = [atom for atom in atoms if not atom.none]
-    assert taps["dgr"] == [words(cfg, row) for atom in shown for row in atom.aligned(cfg).dgr.T]
+    columns = [row for atom in shown for row in atom.aligned(cfg, nix_shift).dgr.T]
+    assert taps["dgr"] == [words(cfg, row) for row in columns]
     assert taps["dr4"] == [words(cfg, row) for g in grads for row in g.dr4]
     assert taps["dg"] == [
         words(cfg, row) for g in grads for row in g.dg.reshape(-1, cfg.lanes)
@@ -355,12 +361,45 @@ def test_stalls(idle, stall):
     check(cfg, atoms, out, taps)
 
 
-def test_full_width():
+def golden_atoms(cfg):
+    """Atoms of a DeePMD-kit run, all their neighbours, with the reference's trace of them."""
+    run = load_fixture(128)
+    near = neighbours(run, run.frames[0])
+    trace = evaluate_atoms(run.model, near.center_types, near.rij, near.mask)
+    atoms = []
+    for n in range(0, len(near.mask), 7):
+        used = near.mask[n]
+        atoms.append(
+            Atom(
+                np.round(trace.dd[n] * 2.0**cfg.fix_frac).astype(int), trace.gr[n], False,
+                g=trace.g[n, used], slope=trace.gs[n, used], r=trace.r[n, used],
+                h=trace.h[n, used], r4=trace.r4[n, used],
+                slopes_u=np.stack([trace.su[n, used], trace.hu[n, used]], -1),
+            )
+        )
+        dgr = GradDescriptor.compute(cfg, atoms[-1].dd, atoms[-1].gr, run.model.nix_shift).dgr
+        assert np.array_equal(dgr, trace.dgr[n])
+        grads = NeighborBackward.compute(cfg, dgr, *(getattr(atoms[-1], name) for name in (
+            "g", "slope", "r", "h", "r4", "slopes_u")))
+        for name in ("dr4", "dg", "ds", "dh", "deriv"):
+            assert np.array_equal(getattr(grads, name), getattr(trace, name)[n, used])
+    return run.model.nix_shift, atoms
+
+
+def test_atoms_of_the_reference():
+    """`compute` gives the reference's trace, and at full width so does the hardware."""
     cfg = small(m1=32, width=128, fold=16, max_nnei=8, store_neighbors=8)
-    rng = np.random.default_rng(3)
-    atoms = [make_atom(rng, cfg, 3, tiny=0.1), make_atom(rng, cfg, 0), make_atom(rng, cfg, 2)]
-    out, taps, _ = run_chain(cfg, atoms, idle=0.0, stall=0.0)
-    check(cfg, atoms, out, taps)
+    nix_shift, atoms = golden_atoms(cfg)
+    assert sum(len(atom.g) for atom in atoms) > 100
+    few = [take_neighbors(atom, n) for atom, n in zip(atoms, (3, 0, 2), strict=False)]
+    out, taps, _ = run_chain(cfg, few, idle=0.0, stall=0.0, nix_shift=nix_shift)
+    check(cfg, few, out, taps, nix_shift)
+
+
+def take_neighbors(atom, n):
+    """The atom with its first n neighbours; with none, an atom that is dropped."""
+    part = {name: getattr(atom, name)[:n] for name in ("g", "slope", "r", "h", "r4", "slopes_u")}
+    return replace(atom, none=n == 0, **part)
 
 
 @pytest.mark.parametrize("frac, m2, mult_latency", [(8, 2, 1), (20, 8, 2)])
