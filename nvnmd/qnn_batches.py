@@ -97,6 +97,17 @@ class QuantizedFrames:
             known=np.array([label is not None for label in labels], dtype=np.float64),
         )
 
+    def slots(self, system: int, frame: int) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
+        """Return displacements (n, m, 3) and neighbours (n, m), -1 in empty slots, of a frame."""
+        natoms = self.neighbors.systems[system].natoms
+        pairs = self.neighbors.pairs(system, frame)
+        sel = np.asarray(self.model.sel)
+        at = pairs.center, (np.cumsum(sel) - sel)[pairs.kind] + pairs.place
+        rij = np.zeros((natoms, self.model.nnei, 3))
+        index = np.full((natoms, self.model.nnei), -1, dtype=np.int32)
+        rij[at], index[at] = pairs.rij, pairs.neighbor
+        return rij, index
+
     def _slot_count(self, system: int) -> int:
         """Slots that hold every neighbour of every frame of a system.
 
@@ -119,12 +130,7 @@ class QuantizedFrames:
             self._kept.move_to_end(key)
             return self._kept[key]
         data = self.neighbors.systems[system]
-        pairs = self.neighbors.pairs(system, frame)
-        sel = np.asarray(self.model.sel)
-        at = pairs.center, (np.cumsum(sel) - sel)[pairs.kind] + pairs.place
-        rij = np.zeros((data.natoms, self.model.nnei, 3))
-        index = np.full((data.natoms, self.model.nnei), -1, dtype=np.int32)
-        rij[at], index[at] = pairs.rij, pairs.neighbor
+        rij, index = self.slots(system, frame)
         try:
             found = frame_constants(
                 self.model, np.sort(data.types), rij, index, self._slot_count(system)

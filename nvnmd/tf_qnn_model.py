@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from nvnmd.quantize.model import Model
 from nvnmd.quantize.tf_network import FrameTensors, Prediction, predict
 from nvnmd.tf_adam import Adam
 from nvnmd.tf_runtime import tf
+from nvnmd.weights import FloatWeights
 
 Tensor = Any
 
@@ -37,25 +38,38 @@ class TfQuantizedModel:
     Parameters
     ----------
     model : Model
+        Tables and statistics.
+    weights : FloatWeights
         Where the training starts; everything but the fitting nets stays.
     """
 
-    def __init__(self, model: Model) -> None:
-        self._model = model
-        self._weights = [tf.Variable(w) for w in model.fit_weights]
-        self._biases = [tf.Variable(b) for b in model.fit_biases]
-        self.adam = Adam([*self._weights, *self._biases])
+    def __init__(self, model: Model, weights: FloatWeights) -> None:
+        self._model, self._start = model, weights
+        self._weights = [tf.Variable(w) for w in weights.fit_weights]
+        self._biases = [tf.Variable(b) for b in weights.fit_biases]
+        self._adam = Adam([*self._weights, *self._biases])
         # one function, compiled anew for each shape and composition that occurs
         self._run_predict = tf.function(self._predict, autograph=False)
         self._run_errors = tf.function(self._errors, autograph=False)
         self._run_step = tf.function(self._step, autograph=False)
 
     @property
-    def model(self) -> Model:
-        """The frozen model with the present fitting nets."""
-        return self._model.with_fitting(
-            tuple(w.numpy() for w in self._weights), tuple(b.numpy() for b in self._biases)
+    def weights(self) -> FloatWeights:
+        """The weights with the present fitting nets."""
+        return replace(
+            self._start,
+            fit_weights=tuple(w.numpy() for w in self._weights),
+            fit_biases=tuple(b.numpy() for b in self._biases),
         )
+
+    @property
+    def moments(self) -> dict[str, NDArray[np.float64]]:
+        """The optimizer's state; see `nvnmd.tf_adam.Adam`."""
+        return self._adam.moments
+
+    def set_moments(self, moments: dict[str, NDArray[np.float64]]) -> None:
+        """Put back what `moments` gave."""
+        self._adam.set_moments(moments)
 
     def predict(self, batch: QuantizedBatch) -> QuantizedPrediction:
         """Evaluate a batch."""
@@ -80,7 +94,7 @@ class TfQuantizedModel:
             _tensors(batch),
             _labels(batch),
             tf.constant(scale),
-            tf.constant(self.adam.corrected_rate(lr, step), tf.float64),
+            tf.constant(self._adam.corrected_rate(lr, step), tf.float64),
             batch.type_counts,
             bool(scale[2] != 0.0),
         )
@@ -134,8 +148,8 @@ class TfQuantizedModel:
         with tf.GradientTape() as tape:
             loss = tf.reduce_sum(scale * self._errors(constants, labels, type_counts, virial))
         # a type without atoms in this batch, or an energy bias in a force loss, has no gradient
-        gradients = tape.gradient(loss, self.adam.variables, unconnected_gradients="zero")
-        self.adam.apply(gradients, corrected)
+        gradients = tape.gradient(loss, self._adam.variables, unconnected_gradients="zero")
+        self._adam.apply(gradients, corrected)
         return loss
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from nvnmd.atomic_file import atomic_write
 from nvnmd.batches import Batch, BatchSampler, NeighborCache, largest_counts, make_layouts, pack
 from nvnmd.checkpoint import unprefixed
 from nvnmd.config import RunConfig
@@ -23,7 +21,14 @@ from nvnmd.neighbors import Overflow
 from nvnmd.progress import Log
 from nvnmd.statistics import collect_statistics
 from nvnmd.tf_model import TfFloatModel
-from nvnmd.training_loop import TrainingLoop, load_data, load_restart, summary, warn_dropped
+from nvnmd.training_loop import (
+    TrainingLoop,
+    load_data,
+    load_restart,
+    prepare_folder,
+    summary,
+    warn_dropped,
+)
 from nvnmd.weights import FloatWeights
 
 # XLA takes some seconds to compile each layout; shorter trainings do not earn them back.
@@ -121,9 +126,7 @@ def train_cnn(
     if restart is not None and init_model is not None:
         raise InputError("restart and init_model exclude each other")
     checkpoint = None if restart is None else load_restart(restart, config, "cnn")
-    out_dir.mkdir(parents=True, exist_ok=True)
-    with atomic_write(out_dir / "train.json") as file:
-        file.write((json.dumps(config.normalized, indent=4) + "\n").encode())
+    prepare_folder(config, out_dir)
 
     training = config.training
     systems, cache = load_data(config, training.systems, overflow)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
@@ -9,6 +10,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from nvnmd.atomic_file import atomic_write
 from nvnmd.batches import BatchSampler, NeighborCache
 from nvnmd.checkpoint import Checkpoint, prefixed, unprefixed
 from nvnmd.config import RunConfig
@@ -231,6 +233,13 @@ class TrainingLoop(Generic[Batch]):
 
 def _text(errors: NDArray[np.float64]) -> str:
     return " ".join(f"{value:.3e}" for value in errors)
+
+
+def prepare_folder(config: RunConfig, folder: Path) -> None:
+    """Make the output folder, and write the normalised input to its `train.json`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with atomic_write(folder / "train.json") as file:
+        file.write((json.dumps(config.normalized, indent=4) + "\n").encode())
 
 
 def summary(systems: Sequence[System]) -> str:

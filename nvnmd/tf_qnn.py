@@ -1,0 +1,259 @@
+"""The quantized stage: training the fitting nets inside the quantized network, `train-qnn`."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nvnmd.batches import BatchSampler, NeighborCache
+from nvnmd.checkpoint import Checkpoint, unprefixed
+from nvnmd.config import RunConfig
+from nvnmd.data import System
+from nvnmd.deepmd_config import deepmd_config
+from nvnmd.deepmd_files import read_dict, write_dict
+from nvnmd.errors import InputError, ModelFileError
+from nvnmd.freeze import freeze_model
+from nvnmd.mapping_files import MAP_FILE, read_map
+from nvnmd.neighbors import Overflow
+from nvnmd.progress import Log
+from nvnmd.qnn_batches import QuantizedBatch, QuantizedFrames
+from nvnmd.quantize.forces import assemble_forces
+from nvnmd.quantize.model import Model
+from nvnmd.quantize.reference import evaluate_atoms
+from nvnmd.tf_qnn_model import TfQuantizedModel
+from nvnmd.training_loop import (
+    TrainingLoop,
+    load_data,
+    load_restart,
+    prepare_folder,
+    summary,
+    warn_dropped,
+)
+from nvnmd.weights import FloatWeights
+
+MODEL_FILE = "model.nvnmd"
+
+
+@dataclass(frozen=True, kw_only=True)
+class QnnResult:
+    """What a quantized stage ended with.
+
+    Attributes
+    ----------
+    folder : Path
+        Where its files are.
+    model_file : Path
+        The frozen model.
+    model : Model
+        Its contents.
+    step : int
+        Steps finished.
+    seconds_per_step : float
+        Mean wall time of a step in this run, tracing included.
+    """
+
+    folder: Path
+    model_file: Path
+    model: Model
+    step: int
+    seconds_per_step: float
+
+
+class _Part:
+    """A part of the data with its sampler and its frames' constants."""
+
+    def __init__(
+        self,
+        systems: Sequence[System],
+        batch_sizes: Sequence[int],
+        frames: QuantizedFrames,
+        seed: int | None,
+    ) -> None:
+        self.frames = frames
+        self.sampler = BatchSampler([s.nframes for s in systems], batch_sizes, seed)
+
+    def draw(self) -> QuantizedBatch:
+        return self.frames.batch(*self.sampler.draw())
+
+
+def train_qnn(
+    config: RunConfig,
+    cnn_dir: Path,
+    out_dir: Path,
+    *,
+    restart: Path | None = None,
+    log: Log = print,
+    overflow: Overflow = "error",
+) -> QnnResult:
+    """Train the fitting nets of the quantized network, and write the frozen model.
+
+    Embedding nets, statistics and tables are those of the continuous stage and stay as they are.
+
+    Parameters
+    ----------
+    config : RunConfig
+        The run.
+    cnn_dir : Path
+        Folder of the continuous stage: `weight.npy`, `config.npy`, `map.npy`.
+    out_dir : Path
+        Folder for `train.json`, `lcurve.out`, checkpoints, `weight.npy`, `config.npy` and
+        `model.nvnmd`; made if missing.
+    restart : Path, optional
+        Checkpoint to continue exactly.
+    log : callable
+        Takes lines of text.
+    overflow : {"error", "truncate"}
+        See `build_neighborhood`.
+
+    Returns
+    -------
+    QnnResult
+
+    Raises
+    ------
+    InputError, ModelFileError, NeighborOverflowError
+        Data, input, the continuous stage's folder or the checkpoint are not usable.
+    RangeError
+        A value leaves the format that the hardware gives it.
+    NvnmdError
+        The training diverged.
+    KeyboardInterrupt
+        Ctrl-C, after a checkpoint has been written.
+    """
+    weights = _load_cnn(cnn_dir, config)
+    tables = read_map(cnn_dir / MAP_FILE)
+    checkpoint = None
+    if restart is not None:
+        checkpoint = load_restart(restart, config, "qnn")
+        weights = _checkpoint_weights(checkpoint, weights, restart, cnn_dir)
+    start = freeze_model(weights, tables, config)
+    prepare_folder(config, out_dir)
+
+    training = config.training
+    systems, neighbors = load_data(config, training.systems, overflow)
+    log(f"training data: {summary(systems)}")
+    frames = QuantizedFrames(start, neighbors)
+    train_part = _Part(systems, training.batch_size, frames, training.seed)
+    valid_part = None
+    if training.validation_systems:
+        valid_part = _validation(config, start, overflow, log)
+    model = TfQuantizedModel(start, weights)
+    run = TrainingLoop("qnn", config, out_dir, model, train_part, valid_part, log)
+    if checkpoint is not None:
+        run.restore(checkpoint)
+        log(f"continuing at step {checkpoint.step}")
+    seconds = run.loop()
+    warn_dropped(neighbors, log)
+
+    trained = model.weights
+    origin = {"command": "train-qnn", "steps": run.step}
+    frozen = freeze_model(trained, tables, config, origin=origin)
+    _check_against_reference(model, frozen, frames, neighbors)
+    log("check: the first frame's energies and forces have the bits of the integer reference")
+    bare = dataclasses.replace(trained, embedding=((),) * config.ntypes)
+    write_dict(out_dir / "weight.npy", bare.to_deepmd(config.descriptor.sel))
+    write_dict(out_dir / "config.npy", deepmd_config(config, trained))
+    frozen.save(out_dir / MODEL_FILE)
+    log(f"model: {out_dir / MODEL_FILE} (digest {frozen.digest[:12]})")
+    return QnnResult(
+        folder=out_dir,
+        model_file=out_dir / MODEL_FILE,
+        model=frozen,
+        step=run.step,
+        seconds_per_step=seconds,
+    )
+
+
+def _validation(config: RunConfig, model: Model, overflow: Overflow, log: Log) -> _Part:
+    """Read the validation part."""
+    training = config.training
+    systems, neighbors = load_data(config, training.validation_systems, overflow)
+    log(f"validation data: {summary(systems)}")
+    sizes = training.validation_batch_size or (1,) * len(systems)
+    return _Part(systems, sizes, QuantizedFrames(model, neighbors), training.seed)
+
+
+def _load_cnn(folder: Path, config: RunConfig) -> FloatWeights:
+    """Read the weights of the continuous stage and check that they belong to this input."""
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder, expected the output of train-cnn (--cnn DIR)")
+    file = folder / "weight.npy"
+    weights = FloatWeights.from_deepmd(read_dict(file), str(file))
+    if not all(weights.embedding):
+        raise ModelFileError(f"{file}: holds no embedding nets, expected the file of train-cnn")
+    found = read_dict(folder / "config.npy")
+    wanted = deepmd_config(config, weights)
+    for section, key, name in (
+        ("ctrl", "VERSION", "version"),
+        ("ctrl", "MAX_NNEI", "max_nnei"),
+        ("dpin", "type_map", "type_map"),
+        ("dscp", "sel", "sel"),
+        ("dscp", "rcut", "rcut"),
+        ("dscp", "rcut_smth", "rcut_smth"),
+        ("dscp", "neuron", "neuron"),
+        ("dscp", "axis_neuron", "axis_neuron"),
+        ("fitn", "neuron", "fitting neuron"),
+    ):
+        theirs = _plain(found.get(section, {}).get(key))
+        ours = _plain(wanted[section][key])
+        if theirs != ours:
+            raise InputError(
+                f"{folder}/config.npy: trained with {name} = {theirs}, the input has {ours}"
+            )
+    return weights
+
+
+def _plain(value: Any) -> Any:
+    """Return NumPy values and sequences as plain lists and numbers."""
+    return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
+
+
+def _checkpoint_weights(
+    checkpoint: Checkpoint, cnn: FloatWeights, source: Path, folder: Path
+) -> FloatWeights:
+    """Take the weights of a checkpoint, which must have grown from this continuous stage."""
+    try:
+        weights = FloatWeights.from_arrays(unprefixed(checkpoint.arrays, "weights"))
+    except KeyError as error:
+        raise ModelFileError(f"{source}: the array {error} is missing") from None
+    theirs, ours = weights.arrays(), cnn.arrays()
+    for name, array in ours.items():
+        fixed = not name.startswith("fitting.")
+        if fixed and not np.array_equal(theirs.get(name, np.empty(0)), array):
+            raise InputError(
+                f"{source}: its {name} is not that of {folder}; continue with the folder of the "
+                "continuous stage it began with"
+            )
+    return weights
+
+
+def _check_against_reference(
+    model: TfQuantizedModel, frozen: Model, frames: QuantizedFrames, neighbors: NeighborCache
+) -> None:
+    """Evaluate the first frame by the integer reference too.
+
+    The reference also finds values that leave their format, which training does not look for.
+
+    Raises
+    ------
+    RangeError
+        A value leaves its format.
+    AssertionError
+        A bit differs, which is a mistake in the program.
+    """
+    prediction = model.predict(frames.batch(0, [0]))
+    types = np.sort(neighbors.systems[0].types)
+    rij, index = frames.slots(0, 0)
+    trace = evaluate_atoms(frozen, types, rij, index >= 0)
+    forces = assemble_forces(trace.deriv, rij, index)
+    for name, found, expected in (
+        ("atomic energy", prediction.atom_energy[0], trace.atom_energy),
+        ("force", prediction.force[0], forces.force),
+    ):
+        if not np.array_equal(found, expected):
+            raise AssertionError(f"{name}: the trained network and the reference differ")
