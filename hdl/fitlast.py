@@ -6,7 +6,7 @@ from amaranth.hdl import Array, Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from nvnmd.hdl.fitmath import SHIFT_LATENCY, delayed, leaves, shift_right, tree_latency, tree_sum
-from nvnmd.hdl.fitmem import LaneMemory, log2
+from nvnmd.hdl.fitmem import LaneMemory, log2, span
 from nvnmd.hdl.fitweights import SHIFT_BITS
 from nvnmd.hdl.load import LANE_BITS, LANES, LoadBus, Section
 from nvnmd.hdl.mult import Multiplier
@@ -35,14 +35,14 @@ class LastLayer(wiring.Component):
                 "x_first": In(1),
                 "x_last": In(1),
                 "x_type": In(cfg.type_bits),
-                "x_group": In(range(self.groups)),
+                "x_group": In(span(self.groups)),
                 "x": In(words),
                 "energy_valid": Out(1),
                 "energy": Out(signed(cfg.energy_bits)),
                 "energy_type": Out(cfg.type_bits),
                 "overflow": Out(1),
                 "grad_type": In(cfg.type_bits),
-                "grad_group": In(range(self.groups)),
+                "grad_group": In(span(self.groups)),
                 "grad": Out(words),
                 "grad_overflow": Out(1),
             }

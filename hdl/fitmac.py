@@ -6,7 +6,7 @@ from amaranth.hdl import Cat, Module, Signal, Value, signed
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 from nvnmd.hdl.fitmath import delayed, tree_latency, tree_sum
-from nvnmd.hdl.fitmem import log2
+from nvnmd.hdl.fitmem import log2, span
 from nvnmd.hdl.load import LANE_BITS, LANES, LoadBus, Section
 from nvnmd.hdl.mult import Multiplier
 from nvnmd.hdl.params import AcceleratorConfig
@@ -47,9 +47,9 @@ class MacArray(wiring.Component):
                 "step": In(1),
                 "first": In(1),
                 "last": In(1),
-                "matrix": In(range(self.matrices)),
-                "chunk": In(range(self.chunks)),
-                "block": In(range(self.blocks)),
+                "matrix": In(span(self.matrices)),
+                "chunk": In(span(self.chunks)),
+                "block": In(span(self.blocks)),
                 "x": In(data.ArrayLayout(word, cfg.fit_rows)),
                 "sums_valid": Out(1),
                 "sums": Out(data.ArrayLayout(signed(self.sum_bits), cfg.fit_cols)),
@@ -127,7 +127,7 @@ class MacArray(wiring.Component):
         enable = Signal(granules)
         address = Signal.like(write.addr, reset_less=True)
         lanes = Signal(LANES * cfg.weight_bits, reset_less=True)
-        base = Signal(range(self.matrices))
+        base = Signal(span(self.matrices))
         m.d.comb += base.eq(matrix)
         with m.If(backward):
             m.d.comb += base.eq(matrix + half)

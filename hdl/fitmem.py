@@ -16,6 +16,11 @@ def log2(n: int) -> int:
     return n.bit_length() - 1
 
 
+def span(n: int) -> range:
+    """The range of an index below n, at least one bit wide: Verilog has no signals of none."""
+    return range(max(2, n))
+
+
 class LaneMemory(wiring.Component):
     """`items` words; a write stores `write_lanes` consecutive ones, a read gives `read_lanes`.
 
@@ -39,9 +44,9 @@ class LaneMemory(wiring.Component):
         super().__init__(
             {
                 "w_en": In(1),
-                "w_index": In(range(items // write_lanes)),
+                "w_index": In(span(items // write_lanes)),
                 "w_data": In(data.ArrayLayout(self.word, write_lanes)),
-                "r_index": In(range(items // read_lanes)),
+                "r_index": In(span(items // read_lanes)),
                 "r_data": Out(data.ArrayLayout(self.word, read_lanes)),
             }
         )
@@ -51,7 +56,8 @@ class LaneMemory(wiring.Component):
         parts = self.row // self.write_lanes
         picks = self.row // self.read_lanes
         m.submodules.store = store = memory.Memory(
-            shape=data.ArrayLayout(self.word, self.row), depth=self.items // self.row, init=[]
+            shape=data.ArrayLayout(self.word, self.row),
+            depth=max(2, self.items // self.row), init=[],
         )
         write = store.write_port(granularity=self.write_lanes if parts > 1 else None)
         read = store.read_port()

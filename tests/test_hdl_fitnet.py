@@ -352,8 +352,8 @@ def test_tanh4_hardware(mult_latency: int) -> None:
         (16, 4, 2, {"ntypes": 4}),
         (16, 16, 1, {"hidden": 2}),
         (16, 8, 8, {"ntypes": 4, "hidden": 1}),
-        (16, 16, 16, {"ntypes": 1, "mult_latency": 2}),
-        (16, 4, 16, {"mult_latency": 1}),
+        (8, 8, 8, {"ntypes": 1, "mult_latency": 2}),
+        (8, 4, 8, {"mult_latency": 1}),
         (32, 8, 2, {"ntypes": 1}),
         (32, 32, 2, {"ntypes": 1}),
     ],
@@ -433,6 +433,21 @@ def test_overflow_is_reported(what: str | None) -> None:
     bench = Bench(cfg)
     bench.run(image, [(d, 0)])
     assert (bench.overflows > 0) == (what is not None)
+
+
+def test_fault_changes_the_last_bit_of_z() -> None:
+    cfg = config(16, 8, 2, ntypes=1)
+    rng = np.random.default_rng(2)
+    image = fit_image(*random_net(rng, cfg), cfg)
+    (d, _), = random_atoms(rng, cfg, 1)
+
+    async def turn_on(bench: Bench, ctx) -> None:
+        ctx.set(bench.dut.fault, 1)
+
+    found, = Bench(cfg).run(image, [(d, 0)], before=turn_on)
+    wanted = compute(image, d, 0, cfg)
+    np.testing.assert_array_equal(found.z[0], wanted.z[0] ^ 1)
+    assert found.energy != wanted.energy and np.any(found.dd != wanted.dd)
 
 
 @pytest.mark.parametrize("cycles", [1, 9, 40, 100, 200])
