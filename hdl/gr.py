@@ -152,7 +152,7 @@ class GrFinalize(wiring.Component):
         super().__init__(
             {
                 "load": In(LoadBus()),
-                "nix_shift": In(4),
+                "nix_shift": In(8),
                 "sums": In(SumLayout(cfg)),
                 "column": Out(ColumnLayout(cfg)),
                 "overflow": Out(1),
