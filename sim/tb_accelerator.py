@@ -65,6 +65,7 @@ async def evaluate(dut: Any) -> None:
     )
     if "fault" in settings:
         dut.fault.value = settings["fault"]
+        dut.fault_at.value = settings["fault_at"]
     await bench.start()
     bench.watch(settings.get("taps", []))
     idle_in, bench.idle_in = bench.idle_in, 0.0

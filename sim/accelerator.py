@@ -1,0 +1,208 @@
+"""Evaluate atoms on the simulated accelerator and compare every word with the reference."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nvnmd.hdl.core import STATUS_BITS
+from nvnmd.hdl.image import build_image
+from nvnmd.hdl.params import AcceleratorConfig
+from nvnmd.hdl.taps import STAGES
+from nvnmd.hdl.verilog import TOP, generate_verilog
+from nvnmd.quantize.formats import decode_flt
+from nvnmd.quantize.model import Model
+from nvnmd.quantize.ops import FIX_FRAC
+from nvnmd.quantize.reference import Trace, evaluate_atoms
+from nvnmd.sim.compare import Comparison, Difference, compare_outputs
+from nvnmd.sim.runner import build_simulator, run_bench
+from nvnmd.sim.stages import first_difference, stage_words
+from nvnmd.sim.stimulus import build_stimulus, expected_words
+
+BENCH = "nvnmd.sim.tb_accelerator"
+
+
+@dataclass(frozen=True)
+class RtlRun:
+    """What the simulated hardware made of `n` atoms.
+
+    Attributes
+    ----------
+    energy : (n,) float64
+        Energy words as numbers, without the atomic bias, in eV.
+    deriv : (n, m, 4) float64
+        dE/d[u,x,y,z]; zero in empty slots.
+    comparison : Comparison
+        Against the reference's words.
+    cycles_per_atom : float
+        Mean distance between energy words once the pipeline is full (the whole run for one atom).
+    cycles, load_cycles : int
+        Clock cycles of the whole run, and of loading the model.
+    status : tuple of str
+        Names of the error bits that are set at the end.
+    finished : bool
+        All words came before patience ran out.
+    """
+
+    energy: NDArray[np.float64]
+    deriv: NDArray[np.float64]
+    comparison: Comparison
+    cycles_per_atom: float
+    cycles: int
+    load_cycles: int
+    status: tuple[str, ...]
+    finished: bool
+
+
+@dataclass(frozen=True)
+class Atoms:
+    """Atoms to evaluate: centre types (n,), displacements (n, m, 3), filled slots (n, m), and the
+    neighbour type of each slot (m,)."""
+
+    center_types: NDArray[np.integer]
+    rij: NDArray[np.float64]
+    mask: NDArray[np.bool_]
+    slot_types: NDArray[np.integer]
+
+
+def run_accelerator(
+    model: Model,
+    cfg: AcceleratorConfig,
+    atoms: Atoms,
+    work_dir: Path,
+    *,
+    build_dir: Path | None = None,
+    waves: bool = False,
+    settings: Mapping[str, Any] | None = None,
+    trace: Trace | None = None,
+) -> RtlRun:
+    """Simulate the accelerator on some atoms.
+
+    Parameters
+    ----------
+    model : Model
+        Loaded over the load stream.
+    cfg : AcceleratorConfig
+        Its Verilog is generated and built (once per text and `build_dir`).
+    atoms : Atoms
+        What to evaluate.
+    work_dir : Path
+        Gets job, results, logs (and waveforms).
+    build_dir : Path, optional
+        Where simulators are kept; default `work_dir`.
+    waves : bool
+        Record waveforms (`dump.vcd` in `work_dir`).
+    settings : mapping, optional
+        For the testbench: seed, idle_in, stall_out.
+    trace : Trace, optional
+        The reference's trace, if it is known already.
+
+    Raises
+    ------
+    NvnmdError
+        If building or running fails.
+    """
+    work_dir.mkdir(parents=True, exist_ok=True)
+    if trace is None:
+        trace = evaluate_atoms(model, atoms.center_types, atoms.rij, atoms.mask)
+    expected = expected_words(trace, atoms.mask)
+    result = _run(model, cfg, atoms, work_dir, build_dir, waves, dict(settings or {}))
+    counts = atoms.mask.sum(axis=1)
+    comparison = compare_outputs(
+        expected, result["energy"], result["deriv"], result["deriv_last"], counts
+    )
+    deriv = np.zeros((*atoms.mask.shape, 4))
+    words = np.zeros((int(counts.sum()), 4), dtype=np.uint32)
+    words[: len(result["deriv"])] = result["deriv"][: len(words)]
+    deriv[atoms.mask] = decode_flt(words)
+    energy = np.full(len(counts), np.nan)
+    energy[: len(result["energy"])] = result["energy"][: len(energy)] * 2.0**-FIX_FRAC
+    when = result["energy_cycle"]
+    if len(when) > 2:
+        per_atom = float(np.diff(when[1:]).mean())
+    else:
+        per_atom = float(result["cycles"] - result["load_cycles"]) / max(1, len(when))
+    bits = int(result["status"])
+    return RtlRun(
+        energy=energy,
+        deriv=deriv,
+        comparison=comparison,
+        cycles_per_atom=per_atom,
+        cycles=int(result["cycles"]),
+        load_cycles=int(result["load_cycles"]),
+        status=tuple(name for i, name in enumerate(STATUS_BITS[:5]) if bits >> i & 1),
+        finished=bool(result["finished"]),
+    )
+
+
+def find_first_difference(
+    model: Model,
+    cfg: AcceleratorConfig,
+    atoms: Atoms,
+    work_dir: Path,
+    *,
+    build_dir: Path | None = None,
+    settings: Mapping[str, Any] | None = None,
+    fault: tuple[str, int] | None = None,
+    trace: Trace | None = None,
+) -> Difference | None:
+    """Run a verification build of the same configuration and name the first differing stage.
+
+    Parameters
+    ----------
+    fault : (stage, beat), optional
+        Flip the last bits of one beat of a stage, to see that it is found.
+
+    Returns
+    -------
+    Difference or None
+        None if every tap agrees.
+    """
+    from nvnmd.hdl.core import Core
+
+    traced = replace(cfg, trace=True)
+    if trace is None:
+        trace = evaluate_atoms(model, atoms.center_types, atoms.rij, atoms.mask)
+    options = dict(settings or {}) | {"taps": list(STAGES)}
+    if fault is not None:
+        options |= {"fault": 1 + STAGES.index(fault[0]), "fault_at": fault[1]}
+    work_dir.mkdir(parents=True, exist_ok=True)
+    result = _run(model, traced, atoms, work_dir, build_dir, False, options)
+    widths = Core(traced).tap_words
+    taps = {name: _lanes(result[f"tap_{name}"], widths[name]) for name in STAGES}
+    return first_difference(stage_words(trace, atoms.mask, traced, widths["z"]), taps)
+
+
+def _run(
+    model: Model, cfg: AcceleratorConfig, atoms: Atoms, work_dir: Path, build_dir: Path | None,
+    waves: bool, settings: dict[str, Any],
+) -> dict[str, NDArray]:
+    build = build_simulator(generate_verilog(cfg), build_dir or work_dir, waves=waves, top=TOP)
+    stimulus = build_stimulus(atoms.center_types, atoms.rij, atoms.mask, atoms.slot_types)
+    # an atom's worth of neighbours, its fitting net and the pipelines, with ample room for stalls
+    slow = 1.0 - max(settings.get("idle_in", 0.0), settings.get("stall_out", 0.0))
+    settings = {
+        "atoms": len(stimulus.counts),
+        "neighbors": int(stimulus.counts.sum()),
+        "patience": int(40 * (cfg.max_nnei * cfg.fold + 4096) / slow),
+        **settings,
+    }
+    job = work_dir / "job.npz"
+    np.savez(job, image=build_image(model, cfg), beats=stimulus.beats, last=stimulus.last,
+             settings=np.array(json.dumps(settings)))
+    results = work_dir / "results.npz"
+    run_bench(build, BENCH, job, results, top=TOP)
+    with np.load(results, allow_pickle=False) as loaded:
+        return {name: loaded[name] for name in loaded.files}
+
+
+def _lanes(texts: NDArray, words: int) -> NDArray[np.uint32]:
+    raw = b"".join(int(str(t), 16).to_bytes(4 * words, "little") for t in texts)
+    return np.frombuffer(raw, dtype="<u4").reshape(-1, words)
+
