@@ -138,9 +138,9 @@ def descriptor_feeds(ctx, cfg, unit, atoms):
 class Chain(Elaboratable):
     """GradDescriptor, NeighborStore and NeighborBackward wired as in the accelerator."""
 
-    def __init__(self, cfg):
+    def __init__(self, cfg, gr_atoms):
         self.cfg = cfg
-        self.dgr, self.store = GradDescriptor(cfg), NeighborStore(cfg)
+        self.dgr, self.store = GradDescriptor(cfg, atoms=gr_atoms), NeighborStore(cfg)
         self.backward = NeighborBackward(cfg)
         self.rst = Signal()
         self.events = Signal(8)  # what `watch` looks at in every cycle, in one word
@@ -168,13 +168,13 @@ class Chain(Elaboratable):
 
 
 def run_chain(cfg, atoms, *, seed=0, idle=0.3, stall=0.3, faults=(), reset_after=None,
-              nix_shift=NIX_SHIFT):
+              nix_shift=NIX_SHIFT, gr_atoms=2):
     """Run atoms through the chain; returns output beats, taps, and times and counts.
 
     `faults` names a stage (or None) per atom to make faulty; each atom then runs alone. With
     `reset_after`, first run that many cycles, reset, and then start over.
     """
-    chain = Chain(cfg)
+    chain = Chain(cfg, gr_atoms)
     unit = chain.backward
     rngs = [np.random.default_rng([seed, k]) for k in range(4)]
     out, taps = [], {name: [] for name in STAGES}
@@ -355,11 +355,11 @@ def test_chain(fold):
     assert state["credits"] == cfg.store_neighbors
 
 
-@pytest.mark.parametrize("idle, stall", [(0.0, 0.8), (0.8, 0.0)])
-def test_stalls(idle, stall):
+@pytest.mark.parametrize("idle, stall, gr_atoms", [(0.0, 0.8, 1), (0.8, 0.0, 3)])
+def test_stalls(idle, stall, gr_atoms):
     cfg = small(fold=4, trace=False)
     atoms = mixed_atoms(np.random.default_rng(7), cfg)
-    out, taps, _ = run_chain(cfg, atoms, seed=5, idle=idle, stall=stall)
+    out, taps, _ = run_chain(cfg, atoms, seed=5, idle=idle, stall=stall, gr_atoms=gr_atoms)
     check(cfg, atoms, out, taps)
 
 
