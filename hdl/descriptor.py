@@ -200,7 +200,9 @@ class Descriptor(wiring.Component):
             m.d.sync += atom.eq(atom + 1 if self.atoms > 1 else 0)
         return go, step, atom, pop
 
-    def _read_d(self, m: Module, read, about: Array, done: Signal) -> Signal:  # type: ignore[no-untyped-def]
+    def _read_d(
+        self, m: Module, read: memory.ReadPort, about: Array, done: Signal
+    ) -> Signal:
         cfg = self.cfg
         room = self._pipeline + 4
         go, step, atom, pop = self._reader(m, "d", cfg.width, room, done)
@@ -269,7 +271,9 @@ class Descriptor(wiring.Component):
         ]
         return go & last
 
-    def _read_gr(self, m: Module, read, about: Array, done: Signal) -> Signal:  # type: ignore[no-untyped-def]
+    def _read_gr(
+        self, m: Module, read: memory.ReadPort, about: Array, done: Signal
+    ) -> Signal:
         cfg = self.cfg
         room = 4
         go, step, atom, pop = self._reader(m, "gr", cfg.m1, room, done)

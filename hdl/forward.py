@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from amaranth.hdl import Cat, Module, Signal, signed
+from amaranth.hdl import Cat, Module, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from numpy.typing import NDArray
@@ -135,7 +135,7 @@ class NeighborForward(wiring.Component):
 
     def _pending(self, shape: object, cycles: int) -> Pending:
         """A queue for words that wait `cycles` cycles, one per `fold` cycles at most."""
-        return Pending(shape, cycles // self.cfg.fold + 2)  # type: ignore[arg-type]
+        return Pending(shape, cycles // self.cfg.fold + 2)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
