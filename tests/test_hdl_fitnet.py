@@ -14,6 +14,8 @@ import pytest
 from amaranth.hdl import ResetInserter, Signal, UnusedElaboratable
 from amaranth.sim import Simulator
 from golden_data import load_fixture, load_folder
+from nvnmd.hdl.fitlast import LastLayer
+from nvnmd.hdl.fitmac import MacArray
 from nvnmd.hdl.fitmem import LaneMemory
 from nvnmd.hdl.fitnet import FitNet, FitResult, Schedule, compute
 from nvnmd.hdl.fitpost import FitPost
@@ -122,16 +124,7 @@ class Bench:
         self.cycle = 0
 
     async def load(self, ctx, image: dict[Section, np.ndarray]) -> None:
-        bus = self.dut.load
-        for section, beats in image.items():
-            for index, beat in enumerate(beats.tolist()):
-                ctx.set(bus.valid, 1)
-                ctx.set(bus.section, int(section))
-                ctx.set(bus.index, index)
-                ctx.set(bus.data, sum((v & 0xFFFFFFFF) << (32 * i) for i, v in enumerate(beat)))
-                await ctx.tick()
-        ctx.set(bus.valid, 0)
-        await ctx.tick()
+        await load_beats(ctx, self.dut.load, image)
 
     async def send(self, ctx, atoms: Sequence[tuple[list[int], int]], idle: Callable[[], bool],
                    beats: int | None = None) -> None:
@@ -343,6 +336,105 @@ def test_tanh4_hardware(mult_latency: int) -> None:
     sim.add_clock(1e-6)
     sim.add_testbench(bench)
     sim.run()
+
+
+async def load_beats(ctx, bus, image: dict[Section, np.ndarray]) -> None:
+    for section, beats in image.items():
+        for index, beat in enumerate(beats.tolist()):
+            ctx.set(bus.valid, 1)
+            ctx.set(bus.section, int(section))
+            ctx.set(bus.index, index)
+            ctx.set(bus.data, sum((v & 0xFFFFFFFF) << (32 * i) for i, v in enumerate(beat)))
+            await ctx.tick()
+    ctx.set(bus.valid, 0)
+    await ctx.tick()
+
+
+@pytest.mark.parametrize(("cols", "rows"), [(4, 1), (8, 4)])
+def test_array_hardware(cols: int, rows: int) -> None:
+    """Both directions' matrices, largest magnitudes among them, blocks back to back."""
+    cfg = config(8, cols, rows, ntypes=1, hidden=2)
+    dut = MacArray(cfg)
+    rng = np.random.default_rng(cols)
+    low = -(1 << 20)
+    mats = rng.integers(low, -low, (4, 8, 8))
+    mats[1] = low
+    x = rng.integers(-(1 << 26), 1 << 26, 8)
+    x[:4] = -(1 << 26)
+    image = {Section.FIT_FORWARD: mats[:2].reshape(-1, 4),
+             Section.FIT_BACKWARD: mats[2:].reshape(-1, 4)}
+    blocks, chunks = 8 // cols, 8 // rows
+    order = list(itertools.product(range(4), range(blocks), range(chunks)))
+    sums: list[list[int]] = []
+
+    async def bench(ctx) -> None:
+        await load_beats(ctx, dut.load, image)
+        for i in range(len(order) + dut.latency + 1):
+            # inputs come one cycle after their step
+            if 0 < i <= len(order):
+                chunk = order[i - 1][2]
+                ctx.set(dut.x, x[chunk * rows:(chunk + 1) * rows].tolist())
+            ctx.set(dut.step, i < len(order))
+            if i < len(order):
+                matrix, block, chunk = order[i]
+                ctx.set(dut.matrix, matrix)
+                ctx.set(dut.block, block)
+                ctx.set(dut.chunk, chunk)
+                ctx.set(dut.first, chunk == 0)
+                ctx.set(dut.last, chunk == chunks - 1)
+            if ctx.get(dut.sums_valid):
+                assert (i - dut.latency + 1) % chunks == 0
+                sums.append([ctx.get(dut.sums[c]) for c in range(cols)])
+            await ctx.tick()
+
+    sim = Simulator(dut)
+    sim.add_clock(1e-6)
+    sim.add_testbench(bench)
+    sim.run()
+    wanted = [dut.compute(x.tolist(), mats[k][:, b * cols:(b + 1) * cols].tolist())
+              for k in range(4) for b in range(blocks)]
+    assert sums == wanted
+
+
+def test_last_layer_hardware() -> None:
+    cfg = config(16, 4, ntypes=2)
+    dut = LastLayer(cfg, 2)
+    rng = np.random.default_rng(4)
+    words = rng.integers(-(1 << 20), 1 << 20, (2, 16))
+    final = np.array([[-3, -3, -77, 0], [2, 2, 1 << 20, 0]])
+    image = {Section.FIT_LAST_FORWARD: words.reshape(-1, 4),
+             Section.FIT_LAST_BACKWARD: words.reshape(-1, 4), Section.FIT_LAST: final}
+    x = rng.integers(-(1 << 22), 1 << 22, 16).tolist()
+    energies: list[tuple[int, int]] = []
+    grads: list[int] = []
+
+    async def bench(ctx) -> None:
+        await load_beats(ctx, dut.load, image)
+        for i in range(16 + dut.energy_latency + 1):
+            t, group = divmod(i, 8)
+            ctx.set(dut.x_valid, t < 2)
+            for name, value in (("x_type", t), ("x_group", group), ("grad_type", t),
+                                ("grad_group", group)):
+                ctx.set(getattr(dut, name), value & 7 if "group" in name else value & 1)
+            ctx.set(dut.x_first, group == 0)
+            ctx.set(dut.x_last, group == 7)
+            ctx.set(dut.x, x[2 * group:2 * group + 2])
+            if ctx.get(dut.energy_valid):
+                energies.append((ctx.get(dut.energy_type), ctx.get(dut.energy)))
+                assert i == 8 * len(energies) - 1 + dut.energy_latency
+            if 0 <= i - dut.grad_latency < 16:
+                assert not ctx.get(dut.grad_overflow)
+                grads.extend(ctx.get(dut.grad[k]) for k in range(2))
+            await ctx.tick()
+
+    sim = Simulator(dut)
+    sim.add_clock(1e-6)
+    sim.add_testbench(bench)
+    sim.run()
+    wanted = [dut.compute(x, words[t].tolist(), 19 - int(final[t, 0]), int(final[t, 2]))
+              for t in range(2)]
+    assert energies == [(t, wanted[t][0]) for t in range(2)]
+    assert grads == wanted[0][1] + wanted[1][1]
 
 
 @pytest.mark.parametrize(
