@@ -66,14 +66,15 @@ class FittingTrace:
         Last layer's output with its rounded bias.
     grad : (n, nin) array
         Derivative of the output by the input.
-    activations, gradients : list of arrays
-        Inputs of each layer, and the gradient after each hidden layer's activation.
+    activations, received, gradients : list of arrays
+        Inputs of each layer; the gradient at each hidden layer's output, and behind its activation.
     """
 
     z: list
     out: Array
     grad: Array
     activations: list
+    received: list
     gradients: list
 
 
@@ -91,7 +92,7 @@ def fitting_net(
     """
     x = d
     hidden = len(weights) - 1
-    z_list, activations, gradients = [], [], []
+    z_list, activations, received, gradients = [], [], [], []
     for layer in range(hidden):
         x = round_bits(x, FIX_FRAC, xp)
         activations.append(x)
@@ -106,13 +107,14 @@ def fitting_net(
     g = matmul_fitnet(out * 0.0 + 1.0, _transpose(weights[-1], xp), whole=True, xp=xp)
     for layer in reversed(range(hidden)):
         g = round_bits(g, FIX_FRAC, xp)
+        received.insert(0, g)
         through = tanh4_grad(z_list[layer], g, xp)
         through = round_bits(round_bits(through, FIX_FRAC, xp), GRAD_FRAC, xp)
         gradients.insert(0, through)
         back = matmul_fitnet(through, _transpose(weights[layer], xp), xp=xp)
         back = round_bits(back, FIX_FRAC, xp)
         g = back + g if _skips(weights, layer) else back
-    return FittingTrace(z_list, out[..., 0], g, activations, gradients)
+    return FittingTrace(z_list, out[..., 0], g, activations, received, gradients)
 
 
 def _skips(weights: list, layer: int) -> bool:

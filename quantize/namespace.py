@@ -59,8 +59,11 @@ class Namespace(Protocol):
     def transpose(self, a: Array) -> Array:
         """Swap the last two axes."""
 
-    def rounding(self, f: Callable[[Array], Array], x: Array) -> Array:
-        """f(x), where f only drops bits of x: to a differentiable library its slope is 1."""
+    def rounding(self, f: Callable[[Array, Namespace], Array], x: Array) -> Array:
+        """f(x, namespace), where f only drops bits of x.
+
+        To a differentiable library its slope is 1, and it hands f a namespace without slopes.
+        """
 
     def shift_right(self, i: Array, n: int) -> Array:
         """Arithmetic shift of int64."""
@@ -119,8 +122,8 @@ class NumpyNamespace:
     def transpose(self, a: Array) -> Array:
         return np.swapaxes(a, -1, -2)
 
-    def rounding(self, f: Callable[[Array], Array], x: Array) -> Array:
-        return f(x)
+    def rounding(self, f: Callable[[Array, Namespace], Array], x: Array) -> Array:
+        return f(x, self)
 
     def shift_right(self, i: Array, n: int) -> Array:
         return i >> n

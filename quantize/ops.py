@@ -33,7 +33,7 @@ def exponent(x: Array, xp: Namespace = NUMPY) -> Array:
 def trunc_flt(x: Array, frac: int = FRAC, xp: Namespace = NUMPY) -> Array:
     """Cut a number to `frac` fraction bits of its mantissa, toward zero; subnormals become 0."""
 
-    def cut(v: Array) -> Array:
+    def cut(v: Array, xp: Namespace) -> Array:
         kept = xp.from_bits(xp.bit_and(xp.bits(v), ~((1 << (52 - frac)) - 1)))
         return xp.where(exponent(v, xp) == -1023, kept * 0.0, kept)
 
@@ -42,7 +42,11 @@ def trunc_flt(x: Array, frac: int = FRAC, xp: Namespace = NUMPY) -> Array:
 
 def trunc_whole(x: Array, xp: Namespace = NUMPY) -> Array:
     """Drop the fraction, toward zero; a result of zero is +0."""
-    return xp.where(x < 0, -xp.floor(-x), xp.floor(x)) + 0.0
+
+    def cut(v: Array, xp: Namespace) -> Array:
+        return xp.where(v < 0, -xp.floor(-v), xp.floor(v)) + 0.0
+
+    return xp.rounding(cut, x)
 
 
 def align(x: Array, e: Array, frac: int = FRAC, xp: Namespace = NUMPY) -> Array:
@@ -118,8 +122,9 @@ def product_to_fix(
     return trunc_whole(scaled, xp)
 
 
-def fix_to_flt(total: Array, frac: int = FRAC, fix_frac: int = FIX_FRAC,
-               xp: Namespace = NUMPY) -> Array:
+def fix_to_flt(
+    total: Array, frac: int = FRAC, fix_frac: int = FIX_FRAC, xp: Namespace = NUMPY
+) -> Array:
     """The flt of a whole number of units of 2**-fix_frac, cut toward zero."""
     return trunc_flt(total * 2.0**-fix_frac, frac, xp) + 0.0
 
@@ -137,18 +142,27 @@ def matmul_flt2fix(
 
 def floor_bits(x: Array, bits: int, xp: Namespace = NUMPY) -> Array:
     """Largest multiple of 2**-bits that is not above x."""
-    return xp.floor(x * float(1 << bits)) * 2.0**-bits
+
+    def cut(v: Array, xp: Namespace) -> Array:
+        return xp.floor(v * float(1 << bits)) * 2.0**-bits
+
+    return xp.rounding(cut, x)
 
 
 def round_bits(x: Array, bits: int, xp: Namespace = NUMPY) -> Array:
     """Nearest multiple of 2**-bits, halves away from zero."""
-    scaled = x * float(1 << bits)
-    return trunc_whole(scaled + xp.where(scaled < 0, scaled * 0 - 0.5, scaled * 0 + 0.5), xp) \
-        * 2.0**-bits
+
+    def nearest(v: Array, xp: Namespace) -> Array:
+        scaled = v * float(1 << bits)
+        half = xp.where(scaled < 0, scaled * 0 - 0.5, scaled * 0 + 0.5)
+        return trunc_whole(scaled + half, xp) * 2.0**-bits
+
+    return xp.rounding(nearest, x)
 
 
-def tanh4(z: Array, xp: Namespace = NUMPY, fix_frac: int = FIX_FRAC,
-          short_frac: int = SHORT_FRAC) -> Array:
+def tanh4(
+    z: Array, xp: Namespace = NUMPY, fix_frac: int = FIX_FRAC, short_frac: int = SHORT_FRAC
+) -> Array:
     """The activation: odd, ``a - a^3/4 + a^4/16`` for a = abs(z) below 2, 1 from there on.
 
     `z` lies on the grid of `fix_frac` fraction bits, so does the result.
@@ -161,8 +175,13 @@ def tanh4(z: Array, xp: Namespace = NUMPY, fix_frac: int = FIX_FRAC,
     return xp.where(z < 0, -y, y)
 
 
-def tanh4_grad(z: Array, g: Array, xp: Namespace = NUMPY, fix_frac: int = FIX_FRAC,
-               short_frac: int = SHORT_FRAC) -> Array:
+def tanh4_grad(
+    z: Array,
+    g: Array,
+    xp: Namespace = NUMPY,
+    fix_frac: int = FIX_FRAC,
+    short_frac: int = SHORT_FRAC,
+) -> Array:
     """Gradient through `tanh4`: g times its quantized slope at z (23 + 19 fraction bits in,
     `fix_frac` out)."""
     a = xp.minimum(xp.abs(z), xp.abs(z) * 0 + 2.0)

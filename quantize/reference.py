@@ -158,9 +158,9 @@ def _evaluate_chunk(
     gr = np.zeros((n, 4, m1))
     for t in range(ntypes):
         block = neighbor == t
-        total = product_to_fix(r4[:, block, :, None], g[:, block, None, :]).sum(axis=1)
-        to_fix(total * 2.0**-FIX_FRAC, FIX, what="GR accumulator")
-        gr += fix_to_flt(total)
+        products = product_to_fix(r4[:, block, :, None], g[:, block, None, :])
+        gr += fix_to_flt(_checked_sum(products))
+    to_fix(gr, FIX, what="GR accumulator")
     gr = trunc_flt(gr * scale) + 0.0
 
     column = (np.arange(m1)[:, None] + np.arange(m2)) % m1
@@ -177,7 +177,7 @@ def _evaluate_chunk(
             net = fitting_net(
                 d[atoms], [w[t] for w in model.fit_weights], [b[t] for b in model.fit_biases]
             )
-            for x in (*net.activations, *net.gradients, net.grad):
+            for x in (*net.z, *net.activations, *net.received, *net.gradients, net.grad):
                 to_fix(x, DATA, what="fitting net word")
             to_fix(net.out, FIX, what="energy word")
             z[atoms] = np.stack(net.z, axis=1)
@@ -203,6 +203,15 @@ def _evaluate_chunk(
         out=out, atom_energy=atom_energy, dd=dd, dgr=dgr, dr4=dr4, dg=dg, ds=ds, dh=dh,
         deriv=deriv,
     )
+
+
+def _checked_sum(products: Floats) -> Floats:
+    """Sum over the neighbours (axis 1), no step of which may leave the accumulator's 32 bits."""
+    limit = 2.0 ** (FIX.bits - 1)
+    if np.abs(products).sum(axis=1).max(initial=0.0) >= limit:
+        steps = np.cumsum(products, axis=1)
+        to_fix(steps * 2.0**-FIX_FRAC, FIX, what="GR accumulator")
+    return np.asarray(products.sum(axis=1))
 
 
 def _stacked(table: Floats) -> Floats:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from nvnmd.quantize import ops
 from nvnmd.quantize.fitting import fitting_net
 from nvnmd.quantize.namespace import Array
@@ -116,19 +118,30 @@ def predict(
 def _fitting(
     d: Array, weights: list[Array], biases: list[Array], type_counts: tuple[int, ...]
 ) -> tuple[Array, Array]:
-    """Energies (b, n) and dE/dD (b, n, M1*M2), the net of each type on its block of atoms."""
-    frames, width = d.shape[0], d.shape[2]
-    outs, grads = [], []
-    start = 0
-    for kind, count in enumerate(type_counts):
-        if count == 0:
-            continue
-        block = tf.reshape(d[:, start : start + count], (frames * count, width))
-        net = fitting_net(block, [w[kind] for w in weights], [b[kind] for b in biases], TENSORFLOW)
-        outs.append(tf.reshape(net.out, (frames, count)))
-        grads.append(tf.reshape(net.grad, (frames, count, width)))
-        start += count
-    return tf.concat(outs, axis=1), tf.concat(grads, axis=1)
+    """Energies (b, n) and dE/dD (b, n, M1*M2), each atom by the net of its type.
+
+    All types are evaluated at once, (ntypes, rows, width), their blocks of atoms filled up with
+    rows of zeros whose results nobody reads.
+    """
+    frames, atoms, width = d.shape
+    ntypes, most = len(type_counts), max(type_counts)
+    first = np.cumsum(type_counts) - type_counts
+    place = np.arange(most)
+    filled = place < np.asarray(type_counts)[:, None]
+    take = np.where(filled, first[:, None] + place, atoms).ravel()
+    give = np.flatnonzero(filled.ravel())
+
+    padded = tf.concat([d, tf.zeros((frames, 1, width), tf.float64)], axis=1)
+    blocks = tf.reshape(tf.gather(padded, take, axis=1), (frames, ntypes, most, width))
+    rows = tf.reshape(tf.transpose(blocks, (1, 0, 2, 3)), (ntypes, frames * most, width))
+    net = fitting_net(rows, weights, [b[:, None, :] for b in biases], TENSORFLOW)
+
+    def per_atom(x: Array) -> Array:
+        blocks = tf.reshape(x, (ntypes, frames, most, x.shape[-1]))
+        flat = tf.reshape(tf.transpose(blocks, (1, 0, 2, 3)), (frames, ntypes * most, x.shape[-1]))
+        return tf.gather(flat, give, axis=1)
+
+    return per_atom(net.out[..., None])[..., 0], per_atom(net.grad)
 
 
 def gradient_descriptor(dd: Array, gr: Array, nix_shift: int) -> Array:

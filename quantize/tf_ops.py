@@ -13,24 +13,14 @@ from collections.abc import Callable
 import numpy as np
 
 from nvnmd.quantize import ops
-from nvnmd.quantize.namespace import Array
+from nvnmd.quantize.namespace import Array, Namespace
 from nvnmd.tf_runtime import tf
 
 
-def _straight_through(f: Callable[[Array], Array], x: Array) -> Array:
-    """f(x) with the derivative of x."""
-
-    @tf.custom_gradient
-    def call(v: Array) -> tuple[Array, Callable[[Array], Array]]:
-        return f(v), lambda upstream: upstream
-
-    return call(x)
-
-
-class TensorflowNamespace:
+class PlainNamespace:
     """Binary64 tensors; see `nvnmd.quantize.namespace.Namespace`.
 
-    Bit patterns, and so exponents, are constants to the derivative.
+    Bit patterns, and so exponents, are constants to the derivative, and roundings have slope 0.
     """
 
     def bits(self, x: Array) -> Array:
@@ -49,7 +39,7 @@ class TensorflowNamespace:
         return tf.where(c, a, b)
 
     def floor(self, x: Array) -> Array:
-        return _straight_through(tf.floor, x)
+        return tf.floor(x)
 
     def abs(self, x: Array) -> Array:
         # not tf.abs, whose derivative at 0 is 0: odd functions made of it would lose their slope
@@ -76,8 +66,8 @@ class TensorflowNamespace:
     def transpose(self, a: Array) -> Array:
         return tf.linalg.matrix_transpose(a)
 
-    def rounding(self, f: Callable[[Array], Array], x: Array) -> Array:
-        return _straight_through(f, x)
+    def rounding(self, f: Callable[[Array, Namespace], Array], x: Array) -> Array:
+        return f(x, self)
 
     def shift_right(self, i: Array, n: int) -> Array:
         return tf.bitwise.right_shift(i, tf.constant(n, tf.int64))
@@ -89,7 +79,20 @@ class TensorflowNamespace:
         return tf.bitwise.bitwise_and(i, tf.constant(mask, tf.int64))
 
 
-TENSORFLOW = TensorflowNamespace()
+class StraightThroughNamespace(PlainNamespace):
+    """The same with roundings of slope 1."""
+
+    def floor(self, x: Array) -> Array:
+        return self.rounding(lambda v, xp: xp.floor(v), x)
+
+    def rounding(self, f: Callable[[Array, Namespace], Array], x: Array) -> Array:
+        # The difference is +0, whose subtraction changes no bit, -0 included; its slope is 1.
+        still = tf.stop_gradient(x)
+        return tf.stop_gradient(f(still, PLAIN)) - (still - x)
+
+
+PLAIN = PlainNamespace()
+TENSORFLOW = StraightThroughNamespace()
 
 
 @tf.custom_gradient
@@ -99,13 +102,13 @@ def mul(a: Array, b: Array) -> tuple[Array, Callable]:
     def grad(upstream: Array) -> tuple[Array, Array]:
         return _unbroadcast(upstream * b, a), _unbroadcast(upstream * a, b)
 
-    return ops.mul(a, b, xp=TENSORFLOW), grad
+    return ops.mul(a, b, xp=PLAIN), grad
 
 
 @tf.custom_gradient
 def add(a: Array, b: Array) -> tuple[Array, Callable]:
     """`ops.add` of equal shapes; derivatives 1 and 1."""
-    return ops.add(a, b, xp=TENSORFLOW), lambda upstream: (upstream, upstream)
+    return ops.add(a, b, xp=PLAIN), lambda upstream: (upstream, upstream)
 
 
 @tf.custom_gradient
@@ -115,7 +118,7 @@ def dot(x: Array, w: Array) -> tuple[Array, Callable]:
     def grad(upstream: Array) -> tuple[Array, Array]:
         return upstream[..., None] * w, upstream[..., None] * x
 
-    return ops.dot(x, w, xp=TENSORFLOW), grad
+    return ops.dot(x, w, xp=PLAIN), grad
 
 
 @tf.custom_gradient
@@ -131,7 +134,7 @@ def matmul_flt_rows(x: Array, w: Array) -> tuple[Array, Callable]:
             tf.matmul(x, upstream, transpose_a=True),
         )
 
-    return ops.matmul_flt(x, w, norm=1, xp=TENSORFLOW), grad
+    return ops.matmul_flt(x, w, norm=1, xp=PLAIN), grad
 
 
 def _unbroadcast(gradient: Array, operand: Array) -> Array:
