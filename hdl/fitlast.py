@@ -5,6 +5,7 @@ from __future__ import annotations
 from amaranth.hdl import Array, Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
+
 from nvnmd.hdl.fitmath import SHIFT_LATENCY, delayed, leaves, shift_right, tree_latency, tree_sum
 from nvnmd.hdl.fitmem import LaneMemory, log2, span
 from nvnmd.hdl.fitweights import SHIFT_BITS

@@ -5,13 +5,13 @@ from __future__ import annotations
 from amaranth.hdl import Cat, Module, Signal, Value, signed
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
+
+from nvnmd.errors import InputError
 from nvnmd.hdl.fitmath import delayed, tree_latency, tree_sum
 from nvnmd.hdl.fitmem import log2, span
 from nvnmd.hdl.load import LANE_BITS, LANES, LoadBus, Section
 from nvnmd.hdl.mult import Multiplier
 from nvnmd.hdl.params import AcceleratorConfig
-
-from nvnmd.errors import InputError
 
 
 def mac_latency(cfg: AcceleratorConfig) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from amaranth.hdl import Cat, Const, Module, Signal, Value, ValueLike, signed
+
 from nvnmd.hdl.delay import Delay
 from nvnmd.quantize.ops import GRAD_FRAC
 

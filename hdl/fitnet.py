@@ -13,6 +13,8 @@ from amaranth.hdl import Array, Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from numpy.typing import ArrayLike, NDArray
+
+from nvnmd.errors import RangeError
 from nvnmd.hdl.fitmac import MacArray, mac_latency
 from nvnmd.hdl.fitmath import delayed, gradient_drop, round_half_away
 from nvnmd.hdl.fitmem import LaneMemory, log2, span
@@ -22,8 +24,6 @@ from nvnmd.hdl.layouts import DescriptorLayout
 from nvnmd.hdl.load import LoadBus, Section
 from nvnmd.hdl.params import AcceleratorConfig
 from nvnmd.hdl.tanh4 import Tanh4
-
-from nvnmd.errors import RangeError
 
 
 class FitNetSignature(wiring.Signature):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
+
+from nvnmd.errors import InputError
 from nvnmd.hdl.fitlast import LastLayer, connect_load
 from nvnmd.hdl.fitmath import (
     SHIFT_LATENCY,
@@ -20,8 +22,6 @@ from nvnmd.hdl.load import LANES, LoadBus, Section
 from nvnmd.hdl.mult import Multiplier
 from nvnmd.hdl.params import AcceleratorConfig
 from nvnmd.hdl.tanh4 import Tanh4, tanh4_latency
-
-from nvnmd.errors import InputError
 
 # cycles from the hold register (stage 0) to the value before the activation: memory, shift, add
 _SUM_STAGE = 1 + SHIFT_LATENCY + 1

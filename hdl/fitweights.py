@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from nvnmd.errors import InputError, RangeError
 from nvnmd.hdl.load import LANES, Section
 from nvnmd.hdl.params import AcceleratorConfig
 from nvnmd.quantize.fitting import quantize_weight
 from nvnmd.quantize.formats import FixFormat, to_fix
 from nvnmd.quantize.ops import FIX_FRAC, WEIGHT_FRAC, round_bits
-
-from nvnmd.errors import InputError, RangeError
 
 # The hardware keeps the shift ``weight_frac - exponent`` in this many bits.
 SHIFT_BITS = 6

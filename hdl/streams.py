@@ -10,8 +10,9 @@ from nvnmd.hdl.params import AcceleratorConfig
 _TEXT = """\
 # Streams of the NVNMD accelerator
 
-Top module `nvnmd_accelerator`; one clock `aclk`, synchronous reset `aresetn` (active low). All streams
-are AXI4-Stream: a transfer happens in a clock cycle in which `tvalid` and `tready` are high.
+Top module `nvnmd_accelerator`; one clock `aclk`, synchronous reset `aresetn` (active low). All
+streams are AXI4-Stream: a transfer happens in a clock cycle in which `tvalid` and `tready` are
+high.
 
 ## Numbers
 * flt word, {flt} bits in a 32-bit lane: sign in bit {sign_bit}, exponent plus {bias} in bits
@@ -21,40 +22,41 @@ are AXI4-Stream: a transfer happens in a clock cycle in which `tvalid` and `trea
 * A 128-bit beat has four lanes; lane 0 is bits 0 to 31.
 
 ## s_axis_load (128 bits): the model
-One packet: a header beat, then {payload} payload beats; `tlast` with the last one.
-Header lanes: 0x{magic:08x}, 0x{finger:08x} (the sizes of this accelerator), {payload}, CRC-32 (the
-IEEE 802.3 polynomial, as in zip) of the payload as little-endian bytes. The file `model.bin` holds the packet, 16
-bytes a beat, little-endian. A packet is taken only while no atom is under way; a wrong header, length
-or CRC sets `bad_load`, and no model is valid then.
+One packet: a header beat, then {payload} payload beats; `tlast` with the last one. Header
+lanes: 0x{magic:08x}, 0x{finger:08x} (the sizes of this accelerator), {payload}, CRC-32 (the
+IEEE 802.3 polynomial, as in zip) of the payload as little-endian bytes. The file `model.bin`
+holds the packet, 16 bytes a beat, little-endian. A packet is taken only while no atom is under
+way; a wrong header, length or CRC sets `bad_load`, and no model is valid then.
 
 | section | first beat | beats | contents |
 |---|---|---|---|
 {sections}
 
 ## s_axis_nbr (128 bits): neighbours
-One beat per neighbour, lanes 0 to 2: displacement x, y, z from the centre to the neighbour in Å (flt
-words). Lane 3: bits 0-7 neighbour type, bits 8-15 centre type, bit 16: "this atom has no neighbour"
-(then the beat is the atom's only one and holds no displacement). The neighbours of an atom come one after the
-other, neighbour types ascending; `tlast` marks the atom's last beat. At most {nnei} neighbours, and
-per type at most the model's `sel`.
+One beat per neighbour, lanes 0 to 2: displacement x, y, z from the centre to the neighbour in Å
+(flt words). Lane 3: bits 0-7 neighbour type, bits 8-15 centre type, bit 16: "this atom has no
+neighbour" (then the beat is the atom's only one and holds no displacement). The neighbours of
+an atom come one after the other, neighbour types ascending; `tlast` marks the atom's last beat.
+At most {nnei} neighbours, and per type at most the model's `sel`.
 
 ## m_axis_energy (32 bits)
-One fix word per atom, in order: the network's output. `tuser`: the centre type. The atomic energy in eV
-is the word times 2^-{fix} plus the type's `energy_bias` (manifest.json), added in binary64.
+One fix word per atom, in order: the network's output. `tuser`: the centre type. The atomic
+energy in eV is the word times 2^-{fix} plus the type's `energy_bias` (manifest.json), added in
+binary64.
 
 ## m_axis_deriv (128 bits)
-One beat per real neighbour, in order; lanes dE/du (u = squared distance), dE/dx, dE/dy, dE/dz as flt
-words, eV and Å; `tlast` marks the atom's last neighbour. With r the displacement as sent, the centre
-receives the force 2 r dE/du + (dE/dx, dE/dy, dE/dz) of each neighbour, the neighbour the opposite.
+One beat per real neighbour, in order; lanes dE/du (u = squared distance), dE/dx, dE/dy, dE/dz
+as flt words, eV and Å; `tlast` marks the atom's last neighbour. With r the displacement as
+sent, the centre receives the force 2 r dE/du + (dE/dx, dE/dy, dE/dz) of each neighbour, the
+neighbour the opposite.
 
 ## status ({status_bits} bits)
-{status}
-The first five stay set until reset; a set `overflow`, `bad_type` or `too_many` means that results since are not
-to be trusted.
+{status} The first five stay set until reset; a set `overflow`, `bad_type` or `too_many` means
+that results since are not to be trusted.
 
 ## Files
-`stimulus_nbr.hex`, `expected_deriv.hex`: a beat a line, first digit the `tlast` bit, then 32 hexadecimal digits of
-data; `expected_energy.hex`: a word a line.
+`stimulus_nbr.hex`, `expected_deriv.hex`: a beat a line, first digit the `tlast` bit, then 32
+hexadecimal digits of data; `expected_energy.hex`: a word a line.
 """
 
 _CONTENTS = {

@@ -5,11 +5,11 @@ from __future__ import annotations
 from amaranth.hdl import Module, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
+
+from nvnmd.errors import InputError
 from nvnmd.hdl.fitmath import delayed
 from nvnmd.hdl.mult import Multiplier
 from nvnmd.hdl.params import AcceleratorConfig
-
-from nvnmd.errors import InputError
 
 
 def tanh4_latency(cfg: AcceleratorConfig) -> int:

@@ -92,7 +92,10 @@ def fitting_net(
     """
     x = d
     hidden = len(weights) - 1
-    z_list, activations, received, gradients = [], [], [], []
+    z_list: list[Array] = []
+    activations: list[Array] = []
+    received: list[Array] = []
+    gradients: list[Array] = []
     for layer in range(hidden):
         x = round_bits(x, FIX_FRAC, xp)
         activations.append(x)

@@ -136,7 +136,7 @@ def evaluate_atoms(
 def _evaluate_chunk(
     model: Model, center: NDArray[np.integer], rij: Floats, mask: NDArray[np.bool_]
 ) -> Trace:
-    n, m = mask.shape
+    n = len(mask)
     ntypes, m1, m2 = model.ntypes, model.m1, model.m2
     scale = 2.0**-model.nix_shift
     neighbor = np.repeat(np.arange(ntypes), model.sel)

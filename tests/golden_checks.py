@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 from golden_data import Frame, GoldenRun
-from nvnmd.mapping.build import build_tables, effective_distance
-from nvnmd.quantize.forces import assemble_forces
-from nvnmd.quantize.reference import evaluate_atoms
 
 from nvnmd.float_model import predict_float
+from nvnmd.mapping.build import build_tables, effective_distance
 from nvnmd.neighbors import Neighborhood, Overflow, build_neighborhood
+from nvnmd.quantize.forces import assemble_forces
+from nvnmd.quantize.reference import evaluate_atoms
 
 EPS = np.finfo(np.float64).eps
 

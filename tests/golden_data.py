@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from nvnmd.deepmd_files import read_dict
 from nvnmd.mapping.layout import TableLayout
 from nvnmd.quantize.formats import decode_flt
 from nvnmd.quantize.model import Model, to_flt_table
-
-from nvnmd.deepmd_files import read_dict
 from nvnmd.weights import FloatWeights
 
 FIXTURES = Path(__file__).resolve().parent / "fixtures"

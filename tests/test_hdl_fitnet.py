@@ -14,6 +14,8 @@ import pytest
 from amaranth.hdl import ResetInserter, Signal, UnusedElaboratable
 from amaranth.sim import Simulator
 from golden_data import load_fixture, load_folder
+
+from nvnmd.errors import InputError, RangeError
 from nvnmd.hdl.fitlast import LastLayer
 from nvnmd.hdl.fitmac import MacArray
 from nvnmd.hdl.fitmem import LaneMemory
@@ -26,8 +28,6 @@ from nvnmd.hdl.params import AcceleratorConfig
 from nvnmd.hdl.tanh4 import Tanh4
 from nvnmd.quantize.fitting import fitting_net
 from nvnmd.quantize.ops import tanh4, tanh4_grad
-
-from nvnmd.errors import InputError, RangeError
 
 ONE = 1 << 23
 
