@@ -384,9 +384,9 @@ class NeighborBackward(wiring.Component):
             over = over | beyond
         m.d.sync += self.overflow.eq(to_du.valid_o & over)
 
-        # more entries than places given out: the queue's output register refills late
+        # one entry for the queue's output register: the memory alone holds all places given out
         m.submodules.queue = queue = fifo.SyncFIFOBuffered(
-            width=deriv_layout(cfg).size, depth=self.depth + 2
+            width=deriv_layout(cfg).size, depth=self.depth + 1
         )
         m.d.comb += [
             queue.w_data.eq(beat.as_value()),

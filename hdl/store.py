@@ -111,9 +111,9 @@ class NeighborStore(wiring.Component):
             with m.Else():
                 m.d.sync += slot.eq(slot + 1)
 
-        # two entries more than there are credits: the queue's output register refills late
+        # one entry for the queue's output register: the memory alone holds all that have credits
         m.submodules.meta_queue = queue = fifo.SyncFIFOBuffered(
-            width=meta_layout(cfg).size, depth=cfg.store_neighbors + 2
+            width=meta_layout(cfg).size, depth=cfg.store_neighbors + 1
         )
         m.d.comb += [
             queue.w_data.eq(self.meta_i.as_value()),
