@@ -246,7 +246,7 @@ def _check_against_reference(
     AssertionError
         A bit differs, which is a mistake in the program.
     """
-    prediction = model.predict(frames.batch(0, [0]))
+    prediction = model.predict(frames.batch(0, [0]), once=True)
     types = np.sort(neighbors.systems[0].types)
     rij, index = frames.slots(0, 0)
     trace = evaluate_atoms(frozen, types, rij, index >= 0)

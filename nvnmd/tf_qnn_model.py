@@ -50,7 +50,6 @@ class TfQuantizedModel:
         self._adam = Adam([*self._weights, *self._biases])
         # one function, compiled anew for each shape and composition that occurs
         self._run_predict = tf.function(self._predict, autograph=False)
-        self._run_errors = tf.function(self._errors, autograph=False)
         self._run_step = tf.function(self._step, autograph=False)
 
     @property
@@ -71,19 +70,22 @@ class TfQuantizedModel:
         """Put back what `moments` gave."""
         self._adam.set_moments(moments)
 
-    def predict(self, batch: QuantizedBatch) -> QuantizedPrediction:
-        """Evaluate a batch."""
-        found = self._run_predict(_tensors(batch), batch.type_counts)
+    def predict(self, batch: QuantizedBatch, *, once: bool = False) -> QuantizedPrediction:
+        """Evaluate a batch; `once` saves the seconds that compiling for its shape takes."""
+        run = self._predict if once else self._run_predict
+        found = run(_tensors(batch), batch.type_counts)
         return QuantizedPrediction(*(part.numpy() for part in found))
 
     def squared_errors(self, batch: QuantizedBatch) -> NDArray[np.float64]:
-        """Return the mean squared errors (3,) of energy, force components, virial components.
-
-        The virial is left out (0) where the batch has no labels of it.
-        """
-        return self._run_errors(
-            _tensors(batch), _labels(batch), batch.type_counts, bool(batch.known[2])
-        ).numpy()
+        """Return the mean squared errors (3,) of energy, force components, virial components."""
+        found = self.predict(batch)
+        return np.array(
+            [
+                np.mean((found.energy - batch.energy) ** 2),
+                np.mean((found.force - batch.force) ** 2),
+                np.mean((found.virial - batch.virial) ** 2),
+            ]
+        )
 
     def step(
         self, batch: QuantizedBatch, prefactors: NDArray[np.float64], lr: float, step: int
@@ -120,21 +122,21 @@ class TfQuantizedModel:
         virial = tf.reshape(found.virial, (-1, 3, 3))
         return tf.reduce_sum(atomic, axis=1), atomic, found.force, virial
 
-    def _errors(
+    def _loss(
         self,
         constants: tuple[Tensor, ...],
         labels: tuple[Tensor, Tensor, Tensor],
+        scale: Tensor,
         type_counts: tuple[int, ...],
         virial: bool,
     ) -> Tensor:
         found = self._evaluate(constants, type_counts, virial)
         energy = tf.reduce_sum(self._atom_energy(found.out, type_counts), axis=1)
-        errors = [
-            tf.reduce_mean((energy - labels[0]) ** 2),
-            tf.reduce_mean((found.force - labels[1]) ** 2),
-            tf.reduce_mean((found.virial - labels[2]) ** 2) if virial else tf.zeros_like(energy[0]),
-        ]
-        return tf.stack(errors)
+        loss = scale[0] * tf.reduce_mean((energy - labels[0]) ** 2)
+        loss += scale[1] * tf.reduce_mean((found.force - labels[1]) ** 2)
+        if virial:
+            loss += scale[2] * tf.reduce_mean((found.virial - labels[2]) ** 2)
+        return loss
 
     def _step(
         self,
@@ -146,7 +148,7 @@ class TfQuantizedModel:
         virial: bool,
     ) -> Tensor:
         with tf.GradientTape() as tape:
-            loss = tf.reduce_sum(scale * self._errors(constants, labels, type_counts, virial))
+            loss = self._loss(constants, labels, scale, type_counts, virial)
         # a type without atoms in this batch, or an energy bias in a force loss, has no gradient
         gradients = tape.gradient(loss, self._adam.variables, unconnected_gradients="zero")
         self._adam.apply(gradients, corrected)
