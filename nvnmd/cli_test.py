@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from nvnmd.evaluate import Errors, FloatNetwork, Prediction
     from nvnmd.quantize.model import Model
 
-BACKENDS = ("float", "fixed")
+BACKENDS = ("float", "fixed", "sim")
 RULE = 47
 # what is shown of each quantity: lines are "<name> MAE<per atom> : <value> <unit>"
 SHOWN = (("energy", "Energy", "", "eV"), ("energy_peratom", "Energy", "/Natoms", "eV"),
@@ -41,8 +42,8 @@ def add_commands(commands: Any) -> None:
                         help="write labels and predictions to PREFIX.e.out, .e_peratom.out, "
                              ".f.out, .v.out and .v_peratom.out")
     parser.add_argument("--backend", choices=BACKENDS, default="fixed",
-                        help="float: the nets before quantization; fixed: the integer reference "
-                             "(default: fixed)")
+                        help="float: the nets before quantization; fixed: the integer reference; "
+                             "sim: the simulated hardware (default: fixed)")
     add_overflow(parser)
 
 
@@ -52,23 +53,29 @@ def run(args: argparse.Namespace) -> int:
     from nvnmd.data import find_systems, load_system
     from nvnmd.evaluate import combine, errors_against_labels, evaluate_system
 
+    if args.backend == "sim":
+        from nvnmd.sim.runner import find_tools
+
+        find_tools()
     parts = []
-    for index, folder in enumerate(find_systems(args.system)):
-        system = load_system(folder, model.type_map, require=())
-        count = min(args.numb_test or system.nframes, system.nframes)
-        prediction = evaluate_system(model, system, args.backend, frames=count,
-                                     overflow=args.overflow)
-        if prediction.dropped:
-            warn(f"{folder}: {prediction.dropped} neighbours beyond sel were dropped")
-        errors = errors_against_labels(system, prediction)
-        parts.append(errors)
-        log(banner("output of nvnmd test"))
-        log(f"# testing system : {folder}")
-        log(f"# number of test data : {count}")
-        for line in error_lines(errors):
-            log(line)
-        if args.detail_file:
-            write_details(args.detail_file, system, prediction, append=index > 0)
+    # one folder for all systems, so that the simulator is built once
+    with tempfile.TemporaryDirectory(prefix="nvnmd-test-") as work:
+        for index, folder in enumerate(find_systems(args.system)):
+            system = load_system(folder, model.type_map, require=())
+            count = min(args.numb_test or system.nframes, system.nframes)
+            prediction = evaluate_system(model, system, args.backend, frames=count,
+                                         overflow=args.overflow, work_dir=Path(work))
+            if prediction.dropped:
+                warn(f"{folder}: {prediction.dropped} neighbours beyond sel were dropped")
+            errors = errors_against_labels(system, prediction)
+            parts.append(errors)
+            log(banner("output of nvnmd test"))
+            log(f"# testing system : {folder}")
+            log(f"# number of test data : {count}")
+            for line in error_lines(errors):
+                log(line)
+            if args.detail_file:
+                write_details(args.detail_file, system, prediction, append=index > 0)
     log(banner("weighted average of errors"))
     log(f"# number of systems : {len(parts)}")
     for line in error_lines(combine(parts)):

@@ -42,6 +42,7 @@ def add_commands(commands: Any) -> None:
                      help=f"output folder (default: {QNN_FOLDER})")
     qnn.add_argument("--restart", metavar="CKPT", type=Path,
                      help="continue a training exactly where this checkpoint was written")
+    add_overflow(qnn)
 
     tables = add_command(
         commands, "map", build_map, summary="build the tables of a float network",
@@ -81,7 +82,7 @@ def train_qnn(args: argparse.Namespace) -> int:
     need("train-qnn", "train", "tensorflow")
     from nvnmd.tf_qnn import train_qnn as train
 
-    train(config, args.cnn, output, restart=args.restart, log=log)
+    train(config, args.cnn, output, restart=args.restart, log=log, overflow=args.overflow)
     return 0
 
 

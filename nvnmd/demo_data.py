@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 TYPE_MAP = ("Cu", "Au")
 RCUT = 6.0
-# with a quarter to a half of gold: room for the densest frames, together at most 128
-SEL = (72, 56)
+# room for the densest frames; a sum of at most 96 keeps NIX at 64, and with it the descriptor large
+SEL = (52, 44)
 MELT_KELVIN = 1800.0
 MELT_STEP_FS = 4.0
 MELT_WARM_UP, MELT_INTERVAL = 100, 10
@@ -35,7 +35,7 @@ class Alloy:
 
 
 ALLOYS = (
-    Alloy(name="cu24au8", lattice=3.76, gold=8),
+    Alloy(name="cu18au14", lattice=3.85, gold=14),
     Alloy(name="cu16au16", lattice=3.88, gold=16),
 )
 

@@ -133,7 +133,8 @@ def fixed_evaluator(model: Model) -> Evaluator:
 
 
 def evaluate_system(network: Model | FloatNetwork, system: System, backend: Backend = "fixed", *,
-                    frames: int | None = None, overflow: Overflow = "error") -> Prediction:
+                    frames: int | None = None, overflow: Overflow = "error",
+                    work_dir: Path | None = None) -> Prediction:
     """Evaluate the first `frames` frames of a system (all by default).
 
     Parameters
@@ -142,6 +143,8 @@ def evaluate_system(network: Model | FloatNetwork, system: System, backend: Back
         The latter has the backend `float` only.
     backend : {"float", "fixed", "sim"}
         The nets before quantization, the integer reference, or the simulated hardware.
+    work_dir : Path, optional
+        Where `sim` builds its simulator; one that is there already is used again.
 
     Raises
     ------
@@ -157,7 +160,12 @@ def evaluate_system(network: Model | FloatNetwork, system: System, backend: Back
     elif backend == "fixed":
         evaluate = fixed_evaluator(network)
     else:
-        raise InputError(f"backend: got {backend}, expected float or fixed")
+        from nvnmd.hdl.export import config_for
+        from nvnmd.simulate import sim_evaluator
+
+        if work_dir is None:
+            raise ValueError("the backend sim needs a work_dir")
+        evaluate = sim_evaluator(network, config_for(network), work_dir)
     count = system.nframes if frames is None else frames
     if count > system.nframes:
         raise InputError(f"{system.path}: got {system.nframes} frames, expected {count}")

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from golden_data import load_fixture
 
-from nvnmd import cli_train
+from nvnmd import cli_hardware, cli_train, simulate
 from nvnmd.cli import main
 
 DOCUMENT = {
@@ -189,6 +189,39 @@ def test_model_file_that_does_not_exist(folder, capsys):
 ])
 def test_mistakes_in_the_command_line(capsys, argv, line):
     assert failing(capsys, *argv, code=2).startswith(line)
+
+
+def test_no_verilator(folder, capsys, monkeypatch):
+    monkeypatch.setenv("PATH", str(folder))
+    for argv in (["simulate", "model.nvnmd", "-s", "data"],
+                 ["test", "-m", "model.nvnmd", "-s", "data", "--backend", "sim"]):
+        line = failing(capsys, *argv, code=1)
+        assert "not on PATH" in line, line
+    assert not (folder / "nvnmd_sim").exists()
+    monkeypatch.setattr("sysconfig.get_path", lambda name: str(folder))
+    assert failing(capsys, "simulate", "model.nvnmd", "-s", "data", code=1).startswith(
+        "Verilator is not on PATH and not installed")
+
+
+def test_frame_that_does_not_exist(folder, capsys):
+    assert failing(capsys, "simulate", "model.nvnmd", "-s", "data", "--frame", "1", code=2) == (
+        "--frame: got 1, expected 0 to 0 for data")
+
+
+def test_limit_shown_in_the_help_is_the_one_used():
+    assert cli_hardware.MAX_FLOAT_ERROR == simulate.MAX_FLOAT_ERROR
+
+
+def test_export(folder, capsys):
+    assert main(["export-hdl", "model.nvnmd", "-o", "hdl"]) == 0
+    printed = {line.split(":")[0] for line in capsys.readouterr().out.splitlines()}
+    assert printed == {f"hdl/{path.name}" for path in (folder / "hdl").iterdir()}
+    assert json.loads((folder / "hdl" / "manifest.json").read_text())["parameters"]["fold"] == 32
+    (folder / "mine").mkdir()
+    (folder / "mine" / "file").touch()
+    assert failing(capsys, "export-hdl", "model.nvnmd", "-o", "mine", code=2).startswith("mine: ")
+    assert failing(capsys, "export-hdl", "model.nvnmd", "-o", "new", "--fold", "3", code=2) == (
+        "accelerator: fold is 3, expected a power of two")
 
 
 def test_interrupt(folder, capsys, monkeypatch):
