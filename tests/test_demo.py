@@ -1,0 +1,111 @@
+"""The demo's data set, documents and folder; `make demo` runs the whole."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.calculators.emt import EMT
+
+from nvnmd.data import find_systems, load_system
+from nvnmd.demo import CNN_STEPS, MARK, Report, documents, prepare, summary
+from nvnmd.demo_data import RCUT, SEL, TYPE_MAP, make_data
+from nvnmd.errors import InputError
+from nvnmd.evaluate import Errors
+from nvnmd.input_schema import load_input
+from nvnmd.neighbors import build_neighborhood
+from nvnmd.simulate import Simulation
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("demo") / "data"
+    make_data(folder, training=1, validation=1)
+    return folder
+
+
+def test_systems(data):
+    for part in ("training", "validation"):
+        systems = [load_system(f, TYPE_MAP, require=("energy", "force", "virial"))
+                   for f in find_systems(data / part)]
+        assert [s.nframes for s in systems] == [3, 3]
+        assert [int((s.types == 1).sum()) for s in systems] == [16, 14]
+        for system in systems:
+            for frame in range(system.nframes):
+                hood = build_neighborhood(system.coord[frame], system.cell(frame), system.types,
+                                          SEL, RCUT)
+                assert hood.counts.sum(axis=1).min() > 40
+
+
+def test_labels_are_those_of_the_rounded_positions(data):
+    system = load_system(find_systems(data / "training")[0], TYPE_MAP)
+    for frame in range(system.nframes):
+        atoms = Atoms([TYPE_MAP[t] for t in system.types], system.coord[frame],
+                      cell=system.cell(frame), pbc=True, calculator=EMT())
+        assert atoms.get_potential_energy() == pytest.approx(system.energy[frame], rel=1e-13)
+        np.testing.assert_allclose(atoms.get_forces(), system.force[frame], atol=1e-10)
+        volume = atoms.get_volume()
+        np.testing.assert_allclose(-atoms.get_stress(voigt=False) * volume, system.virial[frame],
+                                   atol=1e-9)
+    melt = np.sqrt(np.square(system.force[2]).mean())
+    crystal = np.sqrt(np.square(system.force[0]).mean())
+    assert melt > 2 * crystal > 0
+
+
+def test_one_seed_one_data_set(data, tmp_path):
+    make_data(tmp_path, training=1, validation=1)
+    names = sorted(p.relative_to(data) for p in data.rglob("*.npy"))
+    assert len(names) == 2 * 2 * 3 * 5
+    for name in names:
+        assert np.array_equal(np.load(data / name), np.load(tmp_path / name)), name
+    for name in names:
+        if name.parts[0] == "training" and name.name == "coord.npy":
+            other = data / "validation" / name.relative_to("training")
+            assert not np.array_equal(np.load(data / name), np.load(other)), name
+
+
+def test_documents_are_valid(data, tmp_path):
+    import json
+
+    for name, document in documents(data.parent).items():
+        (tmp_path / name).write_text(json.dumps(document))
+        config = load_input(tmp_path / name)
+        assert len(config.training.systems) == len(config.training.validation_systems) == 2
+    assert load_input(tmp_path / "input_cnn.json").training.numb_steps == CNN_STEPS
+
+
+def test_folder_of_the_demo(tmp_path):
+    folder = tmp_path / "demo"
+    prepare(folder)
+    (folder / "data").mkdir()
+    (folder / "notes").mkdir()
+    prepare(folder)
+    assert sorted(p.name for p in folder.iterdir()) == sorted([MARK, "notes"])
+    (folder / MARK).unlink()
+    with pytest.raises(InputError, match="not empty and not made by `nvnmd demo`"):
+        prepare(folder)
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="a file is in the way"):
+        prepare(tmp_path / "file")
+
+
+def test_summary(tmp_path, capsys):
+    def errors(rmse: float) -> dict[str, Errors]:
+        return {key: Errors(mae=0.0, rmse=rmse, count=1)
+                for key in ("energy_peratom", "force", "virial_peratom")}
+
+    report = Report(errors={"float network": errors(0.25)}, cost=errors(0.0005))
+    report.simulation = Simulation(
+        atoms=3, compared=123, differing=4, expected=123, cycles_per_atom=3072.0, energy_max=0.0,
+        energy_rms=0.002, force_max=0.0, force_rms=0.125, first=None, problems=(), summary={})
+    (tmp_path / "hdl").mkdir()
+    (tmp_path / "hdl" / "file").write_bytes(bytes(2_500_000))
+    summary(tmp_path, report)
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]]
+            for line in capsys.readouterr().out.splitlines() if "│" in line]
+    assert ["RMSE of the float network", "250", "0.25", "250"] in rows
+    assert ["cost of quantization (RMS)", "0.5", "0.0005", "0.5"] in rows
+    assert ["RTL against the float network (RMS)", "2", "0.125", ""] in rows
+    assert ["words of RTL and reference", "123 compared", "4 differ", ""] in rows
+    assert ["cycles per atom (fold 32)", "3072", "", ""] in rows
+    assert any(row[1:3] == ["1 files", "2.5 MB"] for row in rows)
