@@ -6,6 +6,7 @@ arrays. A text file `checkpoint` beside them names the newest.
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import zipfile
@@ -97,7 +98,8 @@ class Checkpoint:
         """
         file = find_checkpoint(path, prefix)
         try:
-            with np.load(file, allow_pickle=False) as content:
+            # From memory: NumPy leaves a file open when its archive is damaged.
+            with np.load(io.BytesIO(file.read_bytes()), allow_pickle=False) as content:
                 arrays = {name: content[name] for name in content.files}
             header = json.loads(str(arrays.pop("header")))
             if header["format"] != FORMAT:

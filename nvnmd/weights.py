@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -118,7 +119,8 @@ class FloatWeights:
             The file is missing, damaged, or holds something else.
         """
         try:
-            with np.load(path, allow_pickle=False) as file:
+            # From memory: NumPy leaves a file open when its archive is damaged.
+            with np.load(io.BytesIO(Path(path).read_bytes()), allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
         except FileNotFoundError:
             raise ModelFileError(f"{path}: no such file") from None

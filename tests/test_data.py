@@ -130,7 +130,7 @@ BAD = {
     "mixed types": (lambda f: np.save(f / "set.000/real_atom_types.npy", np.zeros((2, 3))),
                     "mixed-type layout"),
     "no types": (lambda f: (f / "type.raw").unlink(), r"type\.raw: missing"),
-    "no atoms": (lambda f: (f / "type.raw").write_text("\n"), r"type\.raw: the system has no atoms"),
+    "no atoms": (lambda f: (f / "type.raw").write_text("\n"), r"type\.raw: .* has no atoms"),
     "type word": (lambda f: (f / "type.raw").write_text("0 Cu 0"), "'Cu'"),
     "type range": (lambda f: (f / "type.raw").write_text("0 1 2"), "atom 2 has type 2"),
     "element": (lambda f: (f / "type_map.raw").write_text("Cu Ag"),

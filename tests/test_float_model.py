@@ -184,7 +184,7 @@ def test_invariances():
     first = predict_float(WEIGHTS, coord, box, types, **SETTINGS)
     np.testing.assert_allclose(first.force.sum(axis=0), 0, atol=1e-12)
 
-    moved = predict_float(WEIGHTS, coord + [0.7, -11.3, 2.2], box, types, **SETTINGS)
+    moved = predict_float(WEIGHTS, coord + np.array([0.7, -11.3, 2.2]), box, types, **SETTINGS)
     np.testing.assert_allclose(moved.energy, first.energy, rtol=1e-12)
     np.testing.assert_allclose(moved.force, first.force, atol=1e-11)
 
@@ -285,7 +285,8 @@ def test_batches_equal_single_frames(spare):
     found_energy, _, force, virial = model.predict(batch)
     squares = np.zeros(3)
     for k, frame in enumerate((2, 0, 1)):
-        one = predict_float(WEIGHTS, system.coord[frame], system.box[frame], system.types, **SETTINGS)
+        coord, box = system.coord[frame], system.box[frame]
+        one = predict_float(WEIGHTS, coord, box, system.types, **SETTINGS)
         order = cache.pairs(0, frame).order
         np.testing.assert_allclose(found_energy[k], one.energy, rtol=1e-13)
         np.testing.assert_allclose(force[batch.frame == k], one.force[order], atol=1e-12)

@@ -37,7 +37,8 @@ def extended_list(x, box, rcut):
         home = [p % c for p, c in zip(place, cells, strict=True)]
         for i in range(len(x)):
             if (cell[i] == home).all():
-                atoms.append((x[i] + (image[0] * box[0] + image[1] * box[1] + image[2] * box[2]), i))
+                shift = image[0] * box[0] + image[1] * box[1] + image[2] * box[2]
+                atoms.append((x[i] + shift, i))
     return atoms
 
 
