@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nvnmd.batches import BatchSampler, NeighborCache
 from nvnmd.checkpoint import Checkpoint, unprefixed
@@ -16,7 +17,7 @@ from nvnmd.config import RunConfig
 from nvnmd.data import System
 from nvnmd.deepmd_config import deepmd_config
 from nvnmd.deepmd_files import read_dict, write_dict
-from nvnmd.errors import InputError, ModelFileError
+from nvnmd.errors import InputError, ModelFileError, RangeError
 from nvnmd.freeze import freeze_model
 from nvnmd.mapping_files import MAP_FILE, read_map
 from nvnmd.neighbors import Overflow
@@ -138,6 +139,8 @@ def train_qnn(
     systems, neighbors = load_data(config, training.systems, overflow)
     log(f"training data: {summary(systems)}")
     frames = QuantizedFrames(start, neighbors)
+    # before any step: does every word of a real frame fit its format?
+    _reference(start, frames, neighbors)
     train_part = _Part(systems, training.batch_size, frames, training.seed)
     valid_part = None
     if training.validation_systems:
@@ -232,12 +235,29 @@ def _checkpoint_weights(
     return weights
 
 
+def _reference(
+    model: Model, frames: QuantizedFrames, neighbors: NeighborCache
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Atomic energies (n,) and forces (n, 3) of the first frame by the integer reference.
+
+    Raises
+    ------
+    RangeError
+        A value leaves its format, which the training itself does not look for.
+    """
+    data = neighbors.systems[0]
+    rij, index = frames.slots(0, 0)
+    try:
+        trace = evaluate_atoms(model, np.sort(data.types), rij, index >= 0)
+    except RangeError as error:
+        raise RangeError(f"{data.path}: frame 0: {error}") from None
+    return trace.atom_energy, assemble_forces(trace.deriv, rij, index).force
+
+
 def _check_against_reference(
     model: TfQuantizedModel, frozen: Model, frames: QuantizedFrames, neighbors: NeighborCache
 ) -> None:
-    """Evaluate the first frame by the integer reference too.
-
-    The reference also finds values that leave their format, which training does not look for.
+    """Compare the trained network with the integer reference on the first frame.
 
     Raises
     ------
@@ -246,14 +266,11 @@ def _check_against_reference(
     AssertionError
         A bit differs, which is a mistake in the program.
     """
+    energy, force = _reference(frozen, frames, neighbors)
     prediction = model.predict(frames.batch(0, [0]), once=True)
-    types = np.sort(neighbors.systems[0].types)
-    rij, index = frames.slots(0, 0)
-    trace = evaluate_atoms(frozen, types, rij, index >= 0)
-    forces = assemble_forces(trace.deriv, rij, index)
     for name, found, expected in (
-        ("atomic energy", prediction.atom_energy[0], trace.atom_energy),
-        ("force", prediction.force[0], forces.force),
+        ("atomic energy", prediction.atom_energy[0], energy),
+        ("force", prediction.force[0], force),
     ):
         if not np.array_equal(found, expected):
             raise AssertionError(f"{name}: the trained network and the reference differ")

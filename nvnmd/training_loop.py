@@ -36,18 +36,20 @@ class LabelledBatch(Protocol):
 
 
 Batch = TypeVar("Batch", bound=LabelledBatch)
+Batch_co = TypeVar("Batch_co", bound=LabelledBatch, covariant=True)
+Batch_contra = TypeVar("Batch_contra", bound=LabelledBatch, contravariant=True)
 
 
-class Part(Protocol[Batch]):
+class Part(Protocol[Batch_co]):
     """A part of the data: draws batches, and its sampler's state can be kept."""
 
     sampler: BatchSampler
 
-    def draw(self) -> Batch:
+    def draw(self) -> Batch_co:
         """Return the next batch."""
 
 
-class TrainableModel(Protocol[Batch]):
+class TrainableModel(Protocol[Batch_contra]):
     """A model with its optimizer."""
 
     @property
@@ -61,10 +63,12 @@ class TrainableModel(Protocol[Batch]):
     def set_moments(self, moments: dict[str, NDArray[np.float64]]) -> None:
         """Put back what `moments` gave."""
 
-    def squared_errors(self, batch: Batch) -> NDArray[np.float64]:
+    def squared_errors(self, batch: Batch_contra) -> NDArray[np.float64]:
         """Mean squared errors (3,) of energy, force components, virial components."""
 
-    def step(self, batch: Batch, prefactors: NDArray[np.float64], lr: float, step: int) -> None:
+    def step(
+        self, batch: Batch_contra, prefactors: NDArray[np.float64], lr: float, step: int
+    ) -> None:
         """Do one step of the optimizer."""
 
 
