@@ -6,6 +6,8 @@ import dataclasses
 
 import numpy as np
 import pytest
+from golden_checks import neighbours
+from golden_data import Frame, GoldenRun, load_fixture, load_folder
 from small_models import random_model, rattled_crystal
 
 from nvnmd.qnn_frames import FrameConstants, frame_constants
@@ -297,50 +299,32 @@ def test_surrogate_of_the_loss_against_finite_differences():
                     assert abs(found - expected) <= bound, (which, kind, layer)
 
 
-@pytest.mark.shared
-def test_bits_of_the_reference_data(shared):
-    from small_models import small_config
-
-    from nvnmd.config import DescriptorConfig, FittingConfig
-    from nvnmd.deepmd_files import read_dict
-    from nvnmd.freeze import freeze_model
-    from nvnmd.mapping_files import read_map
-    from nvnmd.neighbors import build_neighborhood
-    from nvnmd.weights import FloatWeights
-
-    folder = shared / "golden" / "v0_ni128_gete"
-    config = small_config(
-        2,
-        type_map=("Ge", "Te"),
-        descriptor=DescriptorConfig(sel=(60, 60), rcut=6.0, rcut_smth=0.5),
-        fitting=FittingConfig(),
-    )
-    weights = FloatWeights.from_deepmd(read_dict(folder / "nvnmd_qnn" / "weight.npy"))
-    model = freeze_model(weights, read_map(folder / "nvnmd_cnn" / "map.npy"), config)
-    expected = np.load(folder / "expected.npz")
-    counts = tuple(np.bincount(expected["type"]))
-    nbs = [
-        build_neighborhood(
-            expected["coord"][f].reshape(-1, 3),
-            expected["box"][f].reshape(3, 3),
-            expected["type"],
-            model.sel,
-            model.rcut,
-        )
-        for f in range(2)
-    ]
+def check_deepmd(run: GoldenRun, frame: Frame):
+    """Atomic energies, forces and virial of DeePMD-kit's quantized net, bit for bit."""
+    nb = neighbours(run, frame, "truncate" if frame.name == "crushed" else "error")
+    model = run.model
     prediction = predict(
-        tensors([constants(model, nb) for nb in nbs]),
+        tensors([constants(model, nb)]),
         [tf.constant(w) for w in model.fit_weights],
         [tf.constant(b) for b in model.fit_biases],
-        counts,
+        tuple(np.bincount(nb.center_types, minlength=model.ntypes)),
         model.nix_shift,
         virial=True,
     )
-    for f, nb in enumerate(nbs):
-        energy = prediction.out[f].numpy() + model.t_bias_atom_e[nb.center_types]
-        np.testing.assert_array_equal(energy, expected["qnn_atom_energy"][f, nb.order, 0])
-        np.testing.assert_array_equal(
-            prediction.force[f].numpy(), expected["qnn_force"][f, nb.order]
-        )
-        np.testing.assert_array_equal(prediction.virial[f].numpy(), expected["qnn_virial"][f])
+    energy = prediction.out[0].numpy() + model.t_bias_atom_e[nb.center_types]
+    np.testing.assert_array_equal(energy, frame.qnn["atom_energy"][nb.order])
+    np.testing.assert_array_equal(prediction.force[0].numpy(), frame.qnn["force"][nb.order])
+    np.testing.assert_array_equal(prediction.virial.numpy().reshape(3, 3), frame.qnn["virial"])
+
+
+@pytest.mark.parametrize("number", range(5))
+def test_bits_of_deepmd_kit(number):
+    run = load_fixture(128)
+    check_deepmd(run, run.frames[number])
+
+
+@pytest.mark.shared
+def test_bits_of_deepmd_kit_gete(shared):
+    run = load_folder(shared / "golden" / "v0_ni128_gete")
+    for frame in run.frames:
+        check_deepmd(run, frame)
