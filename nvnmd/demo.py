@@ -70,7 +70,7 @@ def run_demo(folder: Path) -> int:
     find_tools()
     prepare(folder)
     report = Report()
-    with report.stage("data set: copper-gold, labelled with effective medium theory"):
+    with report.stage("data: copper-gold, labelled with ASE"):
         from nvnmd.demo_data import make_data
 
         make_data(folder / "data", seed=SEED)
