@@ -92,17 +92,15 @@ def simulate(args: argparse.Namespace) -> int:
     find_tools()
     from nvnmd.data import load_system
     from nvnmd.errors import InputError
+    from nvnmd.evaluate import frame_neighborhood
     from nvnmd.hdl.export import config_for
-    from nvnmd.neighbors import build_neighborhood
     from nvnmd.simulate import simulate_hood
 
     system = load_system(args.system, model.type_map, require=())
     if not 0 <= args.frame < system.nframes:
         raise InputError(f"--frame: got {args.frame}, expected 0 to {system.nframes - 1} "
                          f"for {args.system}")
-    hood = build_neighborhood(system.coord[args.frame], system.cell(args.frame), system.types,
-                              model.sel, model.rcut, overflow=args.overflow,
-                              type_names=model.type_map)
+    hood = frame_neighborhood(model, system, args.frame, args.overflow)
     if hood.dropped:
         warn(f"{args.system}: {hood.dropped} neighbours beyond sel were dropped")
     cfg = config_for(model, fold=args.fold, fit_cols=args.fit_cols, fit_rows=args.fit_rows)

@@ -25,8 +25,6 @@ SEED = 1
 CNN_STEPS = 4000
 QNN_STEPS = 100
 FOLD = 32
-# of the last set of the last system: a frame of the melt
-SIMULATED_FRAME = -1
 
 
 @dataclass
@@ -111,17 +109,17 @@ def train(folder: Path, report: Report) -> None:
 def hardware(folder: Path, model: Model, report: Report) -> None:
     """Write the accelerator and simulate it on a whole frame."""
     from nvnmd.data import find_systems, load_system
+    from nvnmd.evaluate import frame_neighborhood
     from nvnmd.hdl.export import config_for, export_hdl
-    from nvnmd.neighbors import build_neighborhood
     from nvnmd.simulate import simulate_hood
 
     cfg = config_for(model, fold=FOLD)
     with report.stage("export-hdl"):
         export_hdl(model, folder / "hdl", cfg)
     with report.stage("simulate"):
+        # the last frame is one of the melt
         system = load_system(find_systems(folder / "data" / "validation")[-1], model.type_map)
-        hood = build_neighborhood(system.coord[SIMULATED_FRAME], system.cell(SIMULATED_FRAME),
-                                  system.types, model.sel, model.rcut)
+        hood = frame_neighborhood(model, system, system.nframes - 1)
         report.simulation = simulate_hood(model, hood, cfg, folder / "sim", log=log)
 
 

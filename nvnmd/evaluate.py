@@ -132,6 +132,23 @@ def fixed_evaluator(model: Model) -> Evaluator:
     return evaluate
 
 
+def frame_neighborhood(network: Model | FloatNetwork, system: System, frame: int,
+                       overflow: Overflow = "error") -> Neighborhood:
+    """Neighbours of one frame of a system as the network wants them.
+
+    Raises
+    ------
+    NvnmdError
+        See `build_neighborhood`; the message names system and frame.
+    """
+    try:
+        return build_neighborhood(system.coord[frame], system.cell(frame), system.types,
+                                  network.sel, network.rcut, overflow=overflow,
+                                  type_names=network.type_map)
+    except NvnmdError as error:
+        raise type(error)(f"{system.path}: frame {frame}: {error}") from error
+
+
 def evaluate_system(network: Model | FloatNetwork, system: System, backend: Backend = "fixed", *,
                     frames: int | None = None, overflow: Overflow = "error",
                     work_dir: Path | None = None) -> Prediction:
@@ -174,10 +191,8 @@ def evaluate_system(network: Model | FloatNetwork, system: System, backend: Back
     virial = np.empty((count, 3, 3))
     dropped = 0
     for frame in range(count):
+        hood = frame_neighborhood(network, system, frame, overflow)
         try:
-            hood = build_neighborhood(system.coord[frame], system.cell(frame), system.types,
-                                      network.sel, network.rcut, overflow=overflow,
-                                      type_names=network.type_map)
             energies, forces, virial[frame] = evaluate(hood)
         except NvnmdError as error:
             raise type(error)(f"{system.path}: frame {frame}: {error}") from error

@@ -160,8 +160,10 @@ def test_bad_data(folder, capsys, kind):
 def test_more_neighbours_than_sel(folder, capsys):
     for name in ("coord", "box"):
         change(folder / f"data/set.000/{name}.npy", lambda x: 0.5 * x)
-    line = failing(capsys, "test", "-m", "model.nvnmd", "-s", "data", code=1)
-    assert line.startswith("data: frame 0: atom ") and "but sel[" in line
+    for argv in (["test", "-m", "model.nvnmd", "-s", "data"],
+                 ["simulate", "model.nvnmd", "-s", "data"]):
+        line = failing(capsys, *argv, code=1)
+        assert line.startswith("data: frame 0: atom ") and "but sel[" in line
 
 
 def test_model_file_that_is_cut_short(folder, capsys):
