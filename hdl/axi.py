@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import ClockDomain, ClockSignal, DomainRenamer, Module, ResetSignal
+from amaranth.hdl import Cat, ClockDomain, ClockSignal, DomainRenamer, Module, ResetSignal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -46,11 +46,9 @@ class Accelerator(wiring.Component):
         }
         if cfg.trace:
             ports |= {"fault": In(8), "fault_at": In(24)}
+            ports["tap_valid"] = Out(len(STAGES))
             for name in STAGES:
-                ports |= {
-                    f"tap_{name}_valid": Out(1),
-                    f"tap_{name}_data": Out(getattr(self._core, f"tap_{name}_data").shape()),
-                }
+                ports[f"tap_{name}"] = Out(getattr(self._core, f"tap_{name}_data").shape())
         super().__init__(ports)
 
     def elaborate(self, platform: object) -> Module:
@@ -82,8 +80,8 @@ class Accelerator(wiring.Component):
         ]
         if self.cfg.trace:
             m.d.comb += [core.fault.eq(self.fault), core.fault_at.eq(self.fault_at)]
+            valids = [getattr(core, f"tap_{name}_valid") for name in STAGES]
+            m.d.comb += self.tap_valid.eq(Cat(*valids))
             for name in STAGES:
-                for part in ("valid", "data"):
-                    m.d.comb += getattr(self, f"tap_{name}_{part}").eq(
-                        getattr(core, f"tap_{name}_{part}"))
+                m.d.comb += getattr(self, f"tap_{name}").eq(getattr(core, f"tap_{name}_data"))
         return m

@@ -65,14 +65,12 @@ class Core(wiring.Component):
             "status": Out(len(STATUS_BITS)),
         }
         self._taps: dict[str, Tap] = {}
-        self.tap_words: dict[str, int] = {}
         if cfg.trace:
             ports["fault"] = In(range(len(STAGES) + 1))
             ports["fault_at"] = In(24)
             for name in STAGES:
                 words = words_per_beat(name, cfg, self._fitnet.post_lanes)
                 self._taps[name] = Tap(name, words)
-                self.tap_words[name] = words
                 ports[f"tap_{name}_valid"] = Out(1)
                 ports[f"tap_{name}_data"] = Out(self._taps[name].bits)
         super().__init__(ports)

@@ -80,7 +80,7 @@ class AcceleratorConfig:
     exp_int: int = 10
     exp_floor: int = -100
     fix_frac: int = 23
-    acc_bits: int = 32
+    acc_bits: int = 36
     data_bits: int = 27
     weight_bits: int = 21
     weight_frac: int = 19

@@ -51,8 +51,10 @@ sent, the centre receives the force 2 r dE/du + (dE/dx, dE/dy, dE/dz) of each ne
 neighbour the opposite.
 
 ## status ({status_bits} bits)
-{status} The first five stay set until reset; a set `overflow`, `bad_type` or `too_many` means
-that results since are not to be trusted.
+{status}
+
+The first five stay set until reset; a set `overflow`, `bad_type` or `too_many` means that
+results since are not to be trusted.
 
 ## Files
 `stimulus_nbr.hex`, `expected_deriv.hex`: a beat a line, first digit the `tlast` bit, then 32

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 from unittest import mock
 
@@ -54,6 +55,7 @@ def to_verilog(component: Any, name: str) -> str:
     return yosys.run(["-q", "-"], _SCRIPT.format(text=text), ignore_warnings=True)
 
 
+@cache
 def generate_verilog(cfg: AcceleratorConfig) -> str:
     """The accelerator as one Verilog text, top module `nvnmd_accelerator`.
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from nvnmd.mapping.lookup import evaluate, locate
 from nvnmd.quantize import ops
-from nvnmd.quantize.formats import DATA, FIX, to_fix
+from nvnmd.quantize.formats import DATA, SUM, to_fix
 from nvnmd.quantize.model import Model
 
 SLOT_STEP = 8
@@ -188,7 +188,7 @@ def _sum_neighbors(
         s, _, _ = _radial(model, center_types, np.zeros(center_types.shape))
         empty = ops.product_to_fix(s[:, None], _embedding(model, none, s)[0])
         total[:, 0] += empty * (sel - here.sum(axis=1))[:, None]
-        to_fix(total * 2.0**-ops.FIX_FRAC, FIX, what="GR accumulator")
+        to_fix(total * 2.0**-ops.FIX_FRAC, SUM, what="GR accumulator")
         gr += ops.fix_to_flt(total)
     return ops.trunc_flt(gr * 2.0**-model.nix_shift) + 0.0
 

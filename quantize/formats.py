@@ -4,7 +4,8 @@
 name     width                   meaning
 ======== ======================= =====================================================
 flt      1 + 8 + 20 bits         sign, exponent (bias 128), fraction; hidden one
-fix      32 bits                 23 fraction bits, two's complement (GR sums, energy)
+fix      32 bits                 23 fraction bits, two's complement (energy, empty slots)
+sum      36 bits                 23 fraction bits: GR accumulators, running sums included
 data     27 bits                 23 fraction bits (activations, biases, gradients)
 weight   21 bits                 19 fraction bits below an exponent shared by a column
 ======== ======================= =====================================================
@@ -65,6 +66,9 @@ class FixFormat:
 
 FLT = FloatFormat()
 FIX = FixFormat(32, 23)
+# copper at 8 Å has running sums up to 301 (32 bits end at 256): near neighbours come first, and the
+# far ones' negative s takes most of them back
+SUM = FixFormat(36, 23)
 DATA = FixFormat(27, 23)
 
 
@@ -117,6 +121,12 @@ def decode_flt(words: ArrayLike, fmt: FloatFormat = FLT) -> NDArray[np.float64]:
         (fraction + (1 << fmt.frac_bits)).astype(np.float64), field - fmt.bias - fmt.frac_bits
     )
     return np.where(field == 0, 0.0, sign * magnitude)
+
+
+def flush(x: ArrayLike, fmt: FloatFormat = FLT) -> NDArray[np.float64]:
+    """Values as words hold them: magnitudes below `fmt.smallest` become zero."""
+    values = np.asarray(x, dtype=np.float64)
+    return np.where(np.abs(values) < fmt.smallest, 0.0, values)
 
 
 def to_fix(x: ArrayLike, fmt: FixFormat, *, what: str = "value") -> NDArray[np.int64]:

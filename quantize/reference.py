@@ -3,6 +3,10 @@
 Forward and backward follow the stages of docs/arithmetic.md; each array of the trace is what the
 hardware holds at that stage's boundary. Values are binary64 numbers that lie on their format's
 grid, so two traces are compared for equality and nothing else.
+
+The words at the hardware's ports have 8 exponent bits: displacements and derivatives of magnitude
+below 2**-127 are zero there, and here. In between the hardware has exponents down to 2**-511, which
+nothing reaches: every aligned sum starts at 2**-100 and drops what lies 21 bits below.
 """
 
 from __future__ import annotations
@@ -14,7 +18,7 @@ from numpy.typing import NDArray
 
 from nvnmd.mapping.lookup import evaluate, locate
 from nvnmd.quantize.fitting import fitting_net
-from nvnmd.quantize.formats import DATA, FIX, to_fix
+from nvnmd.quantize.formats import DATA, FIX, SUM, flush, to_fix
 from nvnmd.quantize.model import Model
 from nvnmd.quantize.ops import (
     FIX_FRAC,
@@ -141,7 +145,7 @@ def _evaluate_chunk(
     scale = 2.0**-model.nix_shift
     neighbor = np.repeat(np.arange(ntypes), model.sel)
 
-    r = trunc_flt(np.where(mask[:, :, None], rij, 0.0)) + 0.0
+    r = flush(trunc_flt(np.where(mask[:, :, None], rij, 0.0))) + 0.0
     u = dot(r, r)
     row, offset = locate(u, model.u_layout)
     row = row + center[:, None] * model.u_layout.rows
@@ -160,7 +164,7 @@ def _evaluate_chunk(
         block = neighbor == t
         products = product_to_fix(r4[:, block, :, None], g[:, block, None, :])
         gr += fix_to_flt(_checked_sum(products))
-    to_fix(gr, FIX, what="GR accumulator")
+    to_fix(gr, SUM, what="GR accumulator")
     gr = trunc_flt(gr * scale) + 0.0
 
     column = (np.arange(m1)[:, None] + np.arange(m2)) % m1
@@ -197,7 +201,7 @@ def _evaluate_chunk(
     dh = dot(r, dr4[..., 1:])
     dxyz = mul(h[..., None], dr4[..., 1:])
     du = dot(sh_u, np.stack([ds, dh], axis=-1))
-    deriv = np.concatenate([du[..., None], dxyz], axis=-1) + 0.0
+    deriv = flush(np.concatenate([du[..., None], dxyz], axis=-1)) + 0.0
     return Trace(
         r=r, u=u, s=s, h=h, su=sh_u[..., 0], hu=sh_u[..., 1], r4=r4, g=g, gs=gs, gr=gr, d=d, z=z,
         out=out, atom_energy=atom_energy, dd=dd, dgr=dgr, dr4=dr4, dg=dg, ds=ds, dh=dh,
@@ -206,11 +210,11 @@ def _evaluate_chunk(
 
 
 def _checked_sum(products: Floats) -> Floats:
-    """Sum over the neighbours (axis 1), no step of which may leave the accumulator's 32 bits."""
-    limit = 2.0 ** (FIX.bits - 1)
+    """Sum over the neighbours (axis 1), no step of which may leave the accumulator."""
+    limit = 2.0 ** (SUM.bits - 1)
     if np.abs(products).sum(axis=1).max(initial=0.0) >= limit:
         steps = np.cumsum(products, axis=1)
-        to_fix(steps * 2.0**-FIX_FRAC, FIX, what="GR accumulator")
+        to_fix(steps * 2.0**-FIX_FRAC, SUM, what="GR accumulator")
     return np.asarray(products.sum(axis=1))
 
 

@@ -23,7 +23,7 @@ from nvnmd.quantize.reference import Trace, evaluate_atoms
 from nvnmd.sim.compare import Comparison, Difference, compare_outputs
 from nvnmd.sim.runner import build_simulator, run_bench
 from nvnmd.sim.stages import first_difference, stage_words
-from nvnmd.sim.stimulus import build_stimulus, expected_words
+from nvnmd.sim.stimulus import Stimulus, build_stimulus, expected_words
 
 BENCH = "nvnmd.sim.tb_accelerator"
 
@@ -112,7 +112,7 @@ def run_accelerator(
     if trace is None:
         trace = evaluate_atoms(model, atoms.center_types, atoms.rij, atoms.mask)
     expected = expected_words(trace, atoms.mask)
-    result = _run(model, cfg, atoms, work_dir, build_dir, waves, dict(settings or {}))
+    result = _run(model, cfg, atoms, work_dir, build_dir, waves, dict(settings or {}), [])
     counts = atoms.mask.sum(axis=1)
     comparison = compare_outputs(
         expected, result["energy"], result["deriv"], result["deriv_last"], counts
@@ -164,42 +164,85 @@ def find_first_difference(
     Difference or None
         None if every tap agrees.
     """
-    from nvnmd.hdl.core import Core
-
     traced = replace(cfg, trace=True)
     if trace is None:
         trace = evaluate_atoms(model, atoms.center_types, atoms.rij, atoms.mask)
     options = dict(settings or {}) | {"taps": list(STAGES)}
-    if fault is not None:
-        options |= {"fault": 1 + STAGES.index(fault[0]), "fault_at": fault[1]}
-    work_dir.mkdir(parents=True, exist_ok=True)
-    result = _run(model, traced, atoms, work_dir, build_dir, False, options)
-    widths = Core(traced).tap_words
+    before = [] if fault is None else [fault_step(*fault)]
+    result = _run(model, traced, atoms, work_dir, build_dir, False, options, before)
+    return compare_taps(trace, atoms.mask, traced, result)
+
+
+def fault_step(stage: str, beat: int) -> dict[str, Any]:
+    """The testbench step that falsifies one beat of a stage."""
+    return {"op": "fault", "stage": 1 + STAGES.index(stage), "at": beat}
+
+
+def compare_taps(
+    trace: Trace, mask: NDArray[np.bool_], cfg: AcceleratorConfig, result: Mapping[str, NDArray]
+) -> Difference | None:
+    """Hold what the taps of one evaluation showed against the reference's trace."""
+    widths = {name: int(result[f"tap_words_{name}"]) for name in STAGES}
     taps = {name: _lanes(result[f"tap_{name}"], widths[name]) for name in STAGES}
-    return first_difference(stage_words(trace, atoms.mask, traced, widths["z"]), taps)
+    return first_difference(stage_words(trace, mask, cfg, widths["z"]), taps)
 
 
-def _run(
-    model: Model, cfg: AcceleratorConfig, atoms: Atoms, work_dir: Path, build_dir: Path | None,
-    waves: bool, settings: dict[str, Any],
+def patience(cfg: AcceleratorConfig, slow: float = 1.0) -> int:
+    """Cycles without any word after which a simulation is given up.
+
+    An atom's neighbours, its fitting net and the pipelines, with ample room for stalls; `slow` is
+    the share of cycles in which streams move.
+    """
+    return int(40 * (cfg.max_nnei * cfg.fold + 4096) / slow)
+
+
+def play(
+    cfg: AcceleratorConfig, work_dir: Path, build_dir: Path | None, script: list[dict[str, Any]],
+    arrays: Mapping[str, NDArray], settings: Mapping[str, Any], *, waves: bool = False,
 ) -> dict[str, NDArray]:
+    """Carry out a script of the testbench, see `nvnmd.sim.tb_accelerator`.
+
+    Returns
+    -------
+    dict
+        ``<name of the collect step>.<quantity>`` arrays.
+    """
     build = build_simulator(generate_verilog(cfg), build_dir or work_dir, waves=waves, top=TOP)
-    stimulus = build_stimulus(atoms.center_types, atoms.rij, atoms.mask, atoms.slot_types)
-    # an atom's worth of neighbours, its fitting net and the pipelines, with ample room for stalls
-    slow = 1.0 - max(settings.get("idle_in", 0.0), settings.get("stall_out", 0.0))
-    settings = {
-        "atoms": len(stimulus.counts),
-        "neighbors": int(stimulus.counts.sum()),
-        "patience": int(40 * (cfg.max_nnei * cfg.fold + 4096) / slow),
-        **settings,
-    }
+    work_dir.mkdir(parents=True, exist_ok=True)
     job = work_dir / "job.npz"
-    np.savez(job, image=build_image(model, cfg), beats=stimulus.beats, last=stimulus.last,
-             settings=np.array(json.dumps(settings)))
+    np.savez(job, settings=np.array(json.dumps({**settings, "script": script})),
+             **arrays)  # type: ignore[arg-type]
     results = work_dir / "results.npz"
     run_bench(build, BENCH, job, results, top=TOP)
     with np.load(results, allow_pickle=False) as loaded:
         return {name: loaded[name] for name in loaded.files}
+
+
+def evaluation_steps(
+    stimulus: Stimulus, wait: int, *, name: str = "run", beats: str = "beats", last: str = "last"
+) -> list[dict[str, Any]]:
+    """The steps that evaluate a stimulus with the model that is loaded."""
+    return [
+        {"op": "start", "beats": beats, "last": last},
+        {"op": "wait", "atoms": len(stimulus.counts), "neighbors": int(stimulus.counts.sum()),
+         "patience": wait},
+        # so that a word too many would be seen
+        {"op": "idle", "cycles": 64},
+        {"op": "collect", "name": name},
+    ]
+
+
+def _run(
+    model: Model, cfg: AcceleratorConfig, atoms: Atoms, work_dir: Path, build_dir: Path | None,
+    waves: bool, settings: dict[str, Any], before: list[dict[str, Any]],
+) -> dict[str, NDArray]:
+    stimulus = build_stimulus(atoms.center_types, atoms.rij, atoms.mask, atoms.slot_types)
+    slow = 1.0 - max(settings.get("idle_in", 0.0), settings.get("stall_out", 0.0))
+    script = [*before, {"op": "load", "image": "image"},
+              *evaluation_steps(stimulus, patience(cfg, slow))]
+    arrays = {"image": build_image(model, cfg), "beats": stimulus.beats, "last": stimulus.last}
+    found = play(cfg, work_dir, build_dir, script, arrays, settings, waves=waves)
+    return {name.removeprefix("run."): value for name, value in found.items()}
 
 
 def _lanes(texts: NDArray, words: int) -> NDArray[np.uint32]:

@@ -12,6 +12,8 @@ from cocotb.clock import Clock
 from cocotb.triggers import RisingEdge
 from numpy.typing import NDArray
 
+from nvnmd.hdl.taps import STAGES
+
 BEAT_BYTES = 16
 
 
@@ -37,6 +39,11 @@ class Received:
     user: list[int] = field(default_factory=list)
     last: list[bool] = field(default_factory=list)
     cycle: list[int] = field(default_factory=list)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        for part in (self.values, self.user, self.last, self.cycle):
+            part.clear()
 
 
 class Bench:
@@ -68,10 +75,6 @@ class Bench:
     async def start(self) -> None:
         """Start the clock, reset, and start the monitors."""
         dut = self.dut
-        dut.aresetn.value = 0
-        for name in ("load", "nbr"):
-            getattr(dut, f"s_axis_{name}_tvalid").value = 0
-            getattr(dut, f"s_axis_{name}_tlast").value = 0
         dut.m_axis_energy_tready.value = 0
         dut.m_axis_deriv_tready.value = 0
         Clock(dut.aclk, 10, unit="ns").start(start_high=False)
@@ -82,11 +85,22 @@ class Bench:
 
     async def reset(self, cycles: int = 3) -> None:
         """Hold reset for some cycles."""
-        self.dut.aresetn.value = 0
+        dut = self.dut
+        dut.aresetn.value = 0
+        for name in ("load", "nbr"):
+            getattr(dut, f"s_axis_{name}_tvalid").value = 0
+            getattr(dut, f"s_axis_{name}_tlast").value = 0
         for _ in range(cycles):
             await self._edge
-        self.dut.aresetn.value = 1
+        dut.aresetn.value = 1
         await self._edge
+
+    def forget(self) -> None:
+        """Drop what the monitors have recorded."""
+        for received in (self.energy, self.deriv):
+            received.clear()
+        for words in self.taps.values():
+            words.clear()
 
     async def _count(self) -> None:
         while True:
@@ -94,9 +108,13 @@ class Bench:
             self.cycle += 1
 
     async def send(
-        self, name: str, beats: NDArray[np.uint32], last: NDArray[np.bool_] | None = None
+        self, name: str, beats: NDArray[np.uint32], last: NDArray[np.bool_] | None = None, *,
+        idle: bool = True
     ) -> None:
-        """Send beats on ``s_axis_<name>``; `last` marks packet ends (default: the final beat)."""
+        """Send beats on ``s_axis_<name>``; `last` marks packet ends (default: the final beat).
+
+        With `idle`, pauses at random as the bench was told to.
+        """
         data = getattr(self.dut, f"s_axis_{name}_tdata")
         valid = getattr(self.dut, f"s_axis_{name}_tvalid")
         ready = getattr(self.dut, f"s_axis_{name}_tready")
@@ -105,8 +123,9 @@ class Bench:
             [False] * (len(beats) - 1) + [True] if last is None else [bool(x) for x in last]
         )
         shown = False
+        mark.value = 0
         for value, is_last in zip(beat_values(beats), marks, strict=True):
-            while self.idle_in and self.random.random() < self.idle_in:
+            while idle and self.idle_in and self.random.random() < self.idle_in:
                 valid.value = 0
                 await self._edge
             data.value = value
@@ -141,19 +160,28 @@ class Bench:
             await self._edge
 
     def watch(self, names: list[str]) -> None:
-        """Record the words of verification taps (builds with trace only)."""
-        for name in names:
-            self.taps[name] = []
-            cocotb.start_soon(self._tap(name))
+        """Record the words of verification taps (builds with trace only) from now on."""
+        if names:
+            self.taps = {name: [] for name in names}
+            cocotb.start_soon(self._watch(names))
 
-    async def _tap(self, name: str) -> None:
-        valid = getattr(self.dut, f"tap_{name}_valid")
-        data = getattr(self.dut, f"tap_{name}_data")
-        words = self.taps[name]
+    async def _watch(self, names: list[str]) -> None:
+        handles = [
+            (1 << STAGES.index(name), getattr(self.dut, f"tap_{name}"), self.taps[name])
+            for name in names
+        ]
+        valid = self.dut.tap_valid
         while True:
             await self._edge
-            if int(valid.value):
-                words.append(int(data.value))
+            bits = int(valid.value)
+            if bits:
+                for bit, handle, words in handles:
+                    if bits & bit:
+                        words.append(int(handle.value))
+
+    def tap_words(self, name: str) -> int:
+        """32-bit words that a tap shows at once."""
+        return len(getattr(self.dut, f"tap_{name}")) // 32
 
     async def wait_for(self, atoms: int, neighbors: int, *, patience: int) -> bool:
         """Wait until all words are there.

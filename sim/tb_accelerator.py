@@ -1,7 +1,18 @@
-"""Testbench: load a model, evaluate atoms, write down every word that comes back.
+"""Testbench: carry out a script of loads, atoms and resets, and write down what comes back.
 
-Run by `nvnmd.sim.runner` with two plusargs: ``job`` (npz with image, beats, last, and settings) and
+Run by `nvnmd.sim.runner` with two plusargs: ``job`` (npz with arrays and the script) and
 ``results`` (npz to write). It judges nothing; `nvnmd.sim.compare` does, outside the simulator.
+
+The script is a list of steps, each a dict with `op`:
+
+- ``load``: send a load packet (`image`: array name; `count`: only so many beats);
+- ``start``: send neighbour beats in the background (`beats`, `last`: array names; `count`);
+- ``wait``: until `atoms` energies and `neighbors` derivative beats came since the last collect, or
+  nothing came for `patience` cycles;
+- ``idle``: let `cycles` pass;
+- ``reset``: reset, which also ends what is being sent;
+- ``fault``: falsify beat `at` of tap number `stage` (verification builds);
+- ``collect``: write down everything since the last collect, under `name`.
 """
 
 from __future__ import annotations
@@ -18,22 +29,8 @@ from cocotb.triggers import RisingEdge
 from nvnmd.sim.bench import Bench, lanes_of
 
 
-def read_job() -> tuple[dict[str, Any], dict[str, np.ndarray], Path]:
-    """Settings, arrays and the results path, from the plusargs."""
-    job = np.load(str(cocotb.plusargs["job"]), allow_pickle=False)
-    settings = json.loads(str(job["settings"]))
-    return settings, {k: job[k] for k in job.files}, Path(str(cocotb.plusargs["results"]))
-
-
-def write_results(path: Path, **arrays: Any) -> None:
-    """Write the results npz, all or nothing."""
-    temporary = path.with_suffix(".tmp.npz")
-    np.savez(temporary, **arrays)
-    os.replace(temporary, path)
-
-
-def collect(bench: Bench, *, finished: bool, load_cycles: int) -> dict[str, Any]:
-    """Everything a bench has seen, as arrays."""
+def collect(bench: Bench) -> dict[str, Any]:
+    """Everything a bench has seen since the last time, as arrays."""
     signed = np.array(bench.energy.values, dtype=np.uint32).astype(np.int32)
     out: dict[str, Any] = {
         "energy": signed.astype(np.int64),
@@ -43,43 +40,91 @@ def collect(bench: Bench, *, finished: bool, load_cycles: int) -> dict[str, Any]
         "deriv_last": np.array(bench.deriv.last, dtype=bool),
         "deriv_cycle": np.array(bench.deriv.cycle, dtype=np.int64),
         "status": np.array(bench.status()),
-        "finished": np.array(finished),
-        "load_cycles": np.array(load_cycles),
         "cycles": np.array(bench.cycle),
     }
     for name, words in bench.taps.items():
-        # a tap is as wide as its stage's words: kept as hexadecimal text of one width
+        # a tap is as wide as its stage's words: kept as hexadecimal text
         out[f"tap_{name}"] = np.array([f"{w:x}" for w in words])
+        out[f"tap_words_{name}"] = np.array(bench.tap_words(name))
+    bench.forget()
     return out
 
 
+class Player:
+    """Carries out the steps of a script on a bench."""
+
+    def __init__(self, bench: Bench, arrays: dict[str, np.ndarray], taps: list[str]) -> None:
+        self.bench = bench
+        self.arrays = arrays
+        self.taps = taps
+        self.results: dict[str, Any] = {}
+        self.finished = True
+        self.loaded_at = 0
+        self._sender: Any = None
+
+    async def play(self, step: dict[str, Any]) -> None:
+        """Carry out one step."""
+        arguments = {k: v for k, v in step.items() if k != "op"}
+        await getattr(self, step["op"])(**arguments)
+
+    async def load(self, image: str, count: int | None = None) -> None:
+        await self.bench.send("load", self.arrays[image][:count], idle=False)
+        await self.idle(8)
+        self.loaded_at = self.bench.cycle
+
+    async def start(self, beats: str, last: str, count: int | None = None) -> None:
+        if self.taps:
+            # not before: watching every stage is slow, and a load shows nothing
+            self.bench.watch(self.taps)
+            self.taps = []
+        self._sender = cocotb.start_soon(
+            self.bench.send("nbr", self.arrays[beats][:count], self.arrays[last][:count])
+        )
+
+    async def wait(self, atoms: int, neighbors: int, patience: int) -> None:
+        self.finished = await self.bench.wait_for(atoms, neighbors, patience=patience)
+
+    async def idle(self, cycles: int) -> None:
+        for _ in range(cycles):
+            await RisingEdge(self.bench.dut.aclk)
+
+    async def reset(self) -> None:
+        if self._sender is not None and not self._sender.done():
+            self._sender.cancel()
+        await self.bench.reset()
+
+    async def fault(self, stage: int, at: int) -> None:
+        self.bench.dut.fault.value = stage
+        self.bench.dut.fault_at.value = at
+
+    async def collect(self, name: str) -> None:
+        seen = collect(self.bench) | {
+            "finished": np.array(self.finished), "load_cycles": np.array(self.loaded_at)
+        }
+        self.results |= {f"{name}.{key}": value for key, value in seen.items()}
+
+
 @cocotb.test()
-async def evaluate(dut: Any) -> None:
-    """Load, evaluate, record."""
-    settings, arrays, path = read_job()
+async def play(dut: Any) -> None:
+    """Play the job's script and write the results."""
+    with np.load(str(cocotb.plusargs["job"]), allow_pickle=False) as job:
+        arrays = {name: job[name] for name in job.files}
+    settings = json.loads(str(arrays.pop("settings")))
+    path = Path(str(cocotb.plusargs["results"]))
     bench = Bench(
         dut,
         seed=settings.get("seed", 0),
         idle_in=settings.get("idle_in", 0.0),
         stall_out=settings.get("stall_out", 0.0),
     )
-    if "fault" in settings:
-        dut.fault.value = settings["fault"]
-        dut.fault_at.value = settings["fault_at"]
+    taps = settings.get("taps", [])
+    if taps:
+        dut.fault.value = 0
+        dut.fault_at.value = 0
     await bench.start()
-    bench.watch(settings.get("taps", []))
-    idle_in, bench.idle_in = bench.idle_in, 0.0
-    await bench.send("load", arrays["image"])
-    for _ in range(8):
-        await RisingEdge(dut.aclk)
-    load_cycles = bench.cycle
-    bench.idle_in = idle_in
-    sender = cocotb.start_soon(bench.send("nbr", arrays["beats"], arrays["last"]))
-    finished = await bench.wait_for(
-        settings["atoms"], settings["neighbors"], patience=settings["patience"]
-    )
-    # a few cycles more, so that a word too many would be seen
-    for _ in range(64):
-        await RisingEdge(dut.aclk)
-    sender.cancel()
-    write_results(path, **collect(bench, finished=finished, load_cycles=load_cycles))
+    player = Player(bench, arrays, taps)
+    for step in settings["script"]:
+        await player.play(step)
+    temporary = path.with_suffix(".tmp.npz")
+    np.savez(temporary, **player.results)
+    os.replace(temporary, path)

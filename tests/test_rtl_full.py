@@ -1,0 +1,111 @@
+"""The accelerator at full width against DeePMD-kit's own runs, energies and forces, bit for bit."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from golden_data import load_fixture, load_folder
+
+from nvnmd.hdl.export import config_for
+from nvnmd.neighbors import build_neighborhood
+from nvnmd.quantize.forces import assemble_forces
+from nvnmd.quantize.reference import evaluate_atoms
+from nvnmd.sim.accelerator import Atoms, run_accelerator
+from nvnmd.sim.stimulus import expected_words
+from nvnmd.simulate import choose_atoms
+
+
+@pytest.fixture(scope="session")
+def builds(tmp_path_factory):
+    return tmp_path_factory.mktemp("builds")
+
+
+def hood_of(run, frame):
+    return build_neighborhood(frame.coord, frame.box, frame.types, run.model.sel, run.model.rcut,
+                              overflow="truncate")
+
+
+def atoms_of(hood, chosen):
+    return Atoms(hood.center_types[chosen], hood.rij[chosen], hood.mask[chosen], hood.slot_types)
+
+
+def check(run, cfg, atoms, work, builds):
+    trace = evaluate_atoms(run.model, atoms.center_types, atoms.rij, atoms.mask)
+    rtl = run_accelerator(run.model, cfg, atoms, work, build_dir=builds, trace=trace)
+    assert rtl.comparison.first is None, str(rtl.comparison.first)
+    assert rtl.comparison.equal
+    assert rtl.comparison.compared == expected_words(trace, atoms.mask).words
+    assert rtl.status == ()
+    return rtl
+
+
+@pytest.mark.parametrize("capacity, fold, cols", [(128, 32, 32), (256, 8, 128)])
+def test_fixture(capacity, fold, cols, builds, tmp_path):
+    """Every atom of every frame: words equal the reference, forces DeePMD-kit's, in two folds.
+
+    The frames hold atoms without neighbours, exactly full lists, pairs at the cut-off, and at 256
+    more than 200 neighbours.
+    """
+    run = load_fixture(capacity)
+    cfg = config_for(run.model, fold=fold, fit_cols=cols)
+    hoods = [hood_of(run, frame) for frame in run.frames]
+    everyone = Atoms(
+        *(np.concatenate([getattr(h, name) for h in hoods])
+          for name in ("center_types", "rij", "mask")),
+        hoods[0].slot_types,
+    )
+    rtl = check(run, cfg, everyone, tmp_path, builds)
+    assert everyone.mask.sum(axis=1).max() > (200 if capacity == 256 else 40)
+    start = 0
+    for hood, frame in zip(hoods, run.frames, strict=True):
+        part = slice(start, start + len(hood.order))
+        start += len(hood.order)
+        energy = rtl.energy[part] + run.model.t_bias_atom_e[hood.center_types]
+        forces = assemble_forces(rtl.deriv[part], hood.rij, hood.index)
+        assert np.array_equal(energy, frame.qnn["atom_energy"][hood.order]), frame.name
+        assert np.array_equal(forces.force, frame.qnn["force"][hood.order]), frame.name
+    # neighbours, the fitting net or, for lists this short, the pipelines set the pace
+    assert rtl.cycles_per_atom < 2 * max(everyone.mask.sum(axis=1).max() * fold, 98304 // cols)
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("name", ["v0_ni128_gete"])
+def test_gete(name, shared, builds, tmp_path):
+    """Atoms of GeTe with DeePMD-kit's weights of that run."""
+    run = load_folder(shared / "golden" / name)
+    frame = run.frames[0]
+    hood = hood_of(run, frame)
+    chosen = choose_atoms(len(hood.order), 24)
+    rtl = check(run, config_for(run.model), atoms_of(hood, chosen), tmp_path, builds)
+    energy = rtl.energy + run.model.t_bias_atom_e[hood.center_types[chosen]]
+    assert np.array_equal(energy, frame.qnn["atom_energy"][hood.order[chosen]])
+    assert np.array_equal(rtl.deriv, frame.slots["net_deriv"][chosen] * hood.mask[chosen][..., None])
+
+
+def test_lint(tmp_path):
+    """The generated Verilog is clean under every lint class but those named in the file."""
+    import os
+    import subprocess
+
+    from nvnmd.hdl.verilog import TOP, generate_verilog
+    from nvnmd.sim.runner import find_tools
+
+    folder = find_tools()
+    path = os.environ["PATH"] if folder is None else f"{folder}{os.pathsep}{os.environ['PATH']}"
+    run = load_fixture(128)
+    cfg = config_for(run.model)
+    for number, variant in enumerate((cfg, replace(cfg, fold=8, fit_cols=64, trace=True))):
+        source = tmp_path / str(number) / f"{TOP}.v"
+        source.parent.mkdir()
+        text = generate_verilog(variant)
+        # a memory with contents would be a model in the gateware
+        assert "$meminit" not in text
+        assert "$readmem" not in text
+        source.write_text(text)
+        done = subprocess.run(
+            ["verilator", "--lint-only", "-Wall", str(source)], capture_output=True, text=True,
+            env=os.environ | {"PATH": path}, check=False)
+        assert done.returncode == 0, done.stderr[:2000]
+        assert done.stderr == ""
