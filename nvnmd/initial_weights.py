@@ -1,4 +1,12 @@
-"""Initial weights of the float model."""
+"""Initial weights of the float model.
+
+Normal numbers scaled by ``1/sqrt(nin + nout)``, as DeePMD-kit draws them, with gains of our own.
+Without gains the 32 features of an embedding net differ little (each layer adds a small term to
+copies of its input), so the descriptor hardly changes from atom to atom, and a fitting net needs
+slopes dE/dD near the edge of the hardware's format (below 8) to make forces of ordinary size. On
+216-atom GeTe, 300 steps, seven pairs of runs: the gains lower the force error from
+0.31-0.39 eV/Å to 0.29-0.31 eV/Å and the largest slope from 5-6 to 3-4.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +19,18 @@ from nvnmd.config import DescriptorConfig, FittingConfig
 from nvnmd.statistics import Statistics
 from nvnmd.weights import FloatWeights, Layer
 
+# Weights and biases of the embedding layers after the first
+EMBEDDING_WEIGHT_GAIN, EMBEDDING_BIAS_GAIN = 4.0, 0.5
+# Weights of the first fitting layer; biases of all fitting layers
+FITTING_WEIGHT_GAIN, FITTING_BIAS_GAIN = 2.0, 0.5
 
-def draw_net(rng: np.random.Generator, widths: Sequence[int]) -> tuple[Layer, ...]:
+
+def draw_net(
+    rng: np.random.Generator,
+    widths: Sequence[int],
+    weight_gains: Sequence[float] | None = None,
+    bias_gains: Sequence[float] | None = None,
+) -> tuple[Layer, ...]:
     """Draw one net: weights normal with deviation ``1/sqrt(nin + nout)``, biases normal with 1.
 
     Parameters
@@ -21,17 +39,24 @@ def draw_net(rng: np.random.Generator, widths: Sequence[int]) -> tuple[Layer, ..
         Source of the numbers.
     widths : sequence of int
         Inputs, then the width of each layer.
+    weight_gains, bias_gains : sequence of float, optional
+        Factors on the deviations, one per layer; 1 by default.
     """
+    ones = [1.0] * (len(widths) - 1)
+    layers = zip(pairwise(widths), weight_gains or ones, bias_gains or ones, strict=True)
     return tuple(
-        (rng.normal(size=(nin, nout)) / np.sqrt(nin + nout), rng.normal(size=nout))
-        for nin, nout in pairwise(widths)
+        (
+            rng.normal(size=(nin, nout)) * (gain / np.sqrt(nin + nout)),
+            rng.normal(size=nout) * shift,
+        )
+        for (nin, nout), gain, shift in layers
     )
 
 
 def initial_weights(
     descriptor: DescriptorConfig, fitting: FittingConfig, statistics: Statistics
 ) -> FloatWeights:
-    """Draw all nets, in the distribution that DeePMD-kit draws from (its numbers are others).
+    """Draw all nets.
 
     Parameters
     ----------
@@ -40,12 +65,28 @@ def initial_weights(
     statistics : Statistics
         Of the training data.
     """
-    ntypes = len(descriptor.sel)
+    ntypes, deeper = len(descriptor.sel), len(descriptor.neuron) - 1
     rng = np.random.default_rng(descriptor.seed)
-    embedding = tuple(draw_net(rng, (1, *descriptor.neuron)) for _ in range(ntypes))
+    embedding = tuple(
+        draw_net(
+            rng,
+            (1, *descriptor.neuron),
+            [1.0] + [EMBEDDING_WEIGHT_GAIN] * deeper,
+            [1.0] + [EMBEDDING_BIAS_GAIN] * deeper,
+        )
+        for _ in range(ntypes)
+    )
     rng = np.random.default_rng(fitting.seed)
-    inputs = descriptor.neuron[-1] * descriptor.axis_neuron
-    nets = [draw_net(rng, (inputs, *fitting.neuron, 1)) for _ in range(ntypes)]
+    inputs, hidden = descriptor.neuron[-1] * descriptor.axis_neuron, len(fitting.neuron)
+    nets = [
+        draw_net(
+            rng,
+            (inputs, *fitting.neuron, 1),
+            [FITTING_WEIGHT_GAIN] + [1.0] * hidden,
+            [FITTING_BIAS_GAIN] * (hidden + 1),
+        )
+        for _ in range(ntypes)
+    ]
     return FloatWeights(
         embedding=embedding,
         fit_weights=tuple(np.stack([w for w, _ in layer]) for layer in zip(*nets, strict=True)),

@@ -31,8 +31,9 @@ from nvnmd.training_loop import (
 )
 from nvnmd.weights import FloatWeights
 
-# XLA takes some seconds to compile each layout; shorter trainings do not earn them back.
-XLA_STEPS = 5000
+# XLA takes some seconds to compile each layout; trainings with fewer steps per layout do not earn
+# them back.
+XLA_STEPS = 1500
 # The tables hold this much of s above its least value.
 S_SPAN = 16.0
 
@@ -108,7 +109,7 @@ def train_cnn(
     overflow : {"error", "truncate"}
         See `build_neighborhood`.
     xla : bool, optional
-        Compile with XLA; by default for trainings of at least `XLA_STEPS` steps.
+        Compile with XLA; by default for trainings of at least `XLA_STEPS` steps per layout.
 
     Returns
     -------
@@ -170,7 +171,7 @@ def train_cnn(
         rcut=config.descriptor.rcut,
         rcut_smth=config.descriptor.rcut_smth,
         axis_neuron=config.descriptor.axis_neuron,
-        xla=training.numb_steps >= XLA_STEPS if xla is None else xla,
+        xla=_worth_compiling(train_part, valid_part, training.numb_steps) if xla is None else xla,
     )
     run = TrainingLoop("cnn", config, out_dir, model, train_part, valid_part, log)
     if checkpoint is not None:
@@ -186,6 +187,13 @@ def train_cnn(
 
     log(f"tables: {map_folder(out_dir)}")
     return CnnResult(folder=out_dir, step=run.step, weights=weights, seconds_per_step=seconds)
+
+
+def _worth_compiling(training: _Part, validation: _Part | None, steps: int) -> bool:
+    """Whether XLA pays; depends on the input only, so that a restart computes the same bits."""
+    parts = [training] if validation is None else [training, validation]
+    layouts = {layout for part in parts for layout in part.layouts}
+    return steps >= XLA_STEPS * len(layouts)
 
 
 def _load_initial(path: Path, config: RunConfig) -> FloatWeights:
