@@ -143,7 +143,6 @@ class TrainingLoop(Generic[Batch]):
                     path = self._save()
                     if stop:
                         message = f"interrupted at step {self.step}; to continue: --restart {path}"
-                        self.log(message)
                         raise KeyboardInterrupt(message)
         if begin >= last:
             self.log(f"nothing to do: {begin} of {last} steps are finished")
