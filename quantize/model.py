@@ -20,19 +20,28 @@ from numpy.typing import NDArray
 from nvnmd.errors import ModelFileError, RangeError
 from nvnmd.mapping.layout import Segment, TableLayout
 from nvnmd.quantize.formats import FLT, decode_flt, encode_flt
-from nvnmd.quantize.ops import trunc_flt
+from nvnmd.quantize.ops import FIX_FRAC, round_bits, trunc_flt
 
 MAGIC = "nvnmd-model"
 FORMAT_VERSION = 1
 # What a header may claim at most, checked before any memory is taken
 _MAX_ENTRY_BYTES = 256 << 20
 
+# Arrays that only version 1 has, and how they are stored: flt words or binary64
+_TYPE_WORDS = ("inv_std", "type_gain")
+_TYPE_ARRAYS = (*_TYPE_WORDS, "t_ebd", "tweight")
+_TYPE_NETS = ("type_embedding", "type_net")
+
 Floats = NDArray[np.float64]
+Net = tuple[tuple[Floats, Floats], ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """A quantized Deep Potential of NVNMD version 0, and the float model it came from.
+    """A quantized Deep Potential of NVNMD version 0 or 1, and the float model it came from.
+
+    ``ntab`` is the number of parameter sets: one per type in version 0, one in version 1, where
+    the type enters by `inv_std`, `type_gain` and `tweight`.
 
     Attributes
     ----------
@@ -41,7 +50,7 @@ class Model:
     type_map : tuple of str
         Element names.
     sel : tuple of int
-        Neighbour slots per neighbour type.
+        Neighbour slots per neighbour type; in version 1 one number for all types together.
     max_nnei : int
         Neighbour capacity of the hardware the model was trained for.
     rcut, rcut_smth : float
@@ -50,18 +59,30 @@ class Model:
         M2.
     u_layout, s_layout : TableLayout
         Where the rows of the u and G tables lie.
-    table_u, table_u_grad : (ntypes, rows, 2, 4)
-        Coefficients a, b, c, d of s and h (and their derivatives by u) per centre type, flt values.
-    table_g, table_g_grad : (ntypes, rows, M1, 4)
-        Coefficients of G (and dG/ds) per neighbour type, flt values.
-    fit_weights, fit_biases : tuples of (ntypes, nin, nout) and (ntypes, nout)
+    table_u, table_u_grad : (ntab, rows, 2, 4)
+        Coefficients a, b, c, d of s and h (and their derivatives by u) per centre type, flt values;
+        in version 1 without mean and deviation.
+    table_g, table_g_grad : (ntab, rows, M1, 4)
+        Coefficients of G (and dG/ds) per neighbour type, flt values; in version 1 before the type
+        gain.
+    fit_weights, fit_biases : tuples of (ntab, nin, nout) and (ntab, nout)
         The fitting nets, per centre type, unrounded binary64.
     t_bias_atom_e : (ntypes,)
         Atomic energy bias in eV.
     davg, dstd : (ntypes, 2)
         Mean and deviation of the radial and the angular part of the environment matrix.
     embedding : tuple over neighbour types of tuples over layers of (W, b)
-        The embedding nets, which only the float model uses.
+        The embedding nets, which only the float model uses; one in version 1.
+    inv_std : (ntypes, 2)
+        Version 1: inverse deviations of s and h by centre type, flt values.
+    type_gain : (ntypes, ntypes, M1)
+        Version 1: what G is multiplied by, by centre and neighbour type, flt values.
+    t_ebd : (ntypes, 8)
+        Version 1: the types' vectors.
+    tweight : (8, width)
+        Version 1: weights of the centre's type vector in the first fitting layer.
+    type_embedding, type_net : tuples over layers of (W, b)
+        Version 1: the nets behind `t_ebd` and `type_gain`, which only the float model uses.
     """
 
     version: int
@@ -83,7 +104,20 @@ class Model:
     dstd: Floats
     embedding: tuple[tuple[tuple[Floats, Floats], ...], ...]
     axis_neuron: int = 4
+    inv_std: Floats | None = None
+    type_gain: Floats | None = None
+    t_ebd: Floats | None = None
+    tweight: Floats | None = None
+    type_embedding: Net = ()
+    type_net: Net = ()
     origin: Mapping[str, Any] = field(default_factory=dict, compare=False)
+
+    def __post_init__(self) -> None:
+        missing = [name for name in _TYPE_ARRAYS if getattr(self, name) is None]
+        if self.version == 1 and missing:
+            raise ValueError(f"a model of version 1 needs {', '.join(missing)}")
+        if self.version == 0 and len(missing) != len(_TYPE_ARRAYS):
+            raise ValueError("a model of version 0 has no type arrays")
 
     @property
     def ntypes(self) -> int:
@@ -130,12 +164,30 @@ class Model:
         """SHA-256 over the header's values and every array, in hexadecimal digits."""
         return _digest(self._header(), self._arrays())
 
-    def with_fitting(self, weights: tuple[Floats, ...], biases: tuple[Floats, ...]) -> Model:
-        """The same model with other fitting nets."""
-        return replace(self, fit_weights=weights, fit_biases=biases)
+    def with_fitting(
+        self,
+        weights: tuple[Floats, ...],
+        biases: tuple[Floats, ...],
+        tweight: Floats | None = None,
+    ) -> Model:
+        """The same model with other fitting nets (and, in version 1, another `tweight`)."""
+        kept = self.tweight if tweight is None else tweight
+        return replace(self, fit_weights=weights, fit_biases=biases, tweight=kept)
+
+    @property
+    def type_terms(self) -> Floats:
+        """Version 1: what the centre's type adds in the first fitting layer, (ntypes, width).
+
+        ``round_23(t_ebd @ tweight)``, the product in binary64 of unquantized factors.
+        """
+        if self.t_ebd is None or self.tweight is None:
+            raise ValueError("only a model of version 1 has type terms")
+        return np.asarray(round_bits(np.matmul(self.t_ebd, self.tweight), FIX_FRAC))
 
     def _header(self) -> dict:
-        return {
+        # what only version 1 has stays out of the header, and of the digest, of version 0
+        only = {f"{name}_layers": len(getattr(self, name)) for name in _TYPE_NETS}
+        return (only if self.version else {}) | {
             "version": self.version,
             "type_map": list(self.type_map),
             "sel": list(self.sel),
@@ -170,6 +222,14 @@ class Model:
         for t, net in enumerate(self.embedding):
             for i, (w, b) in enumerate(net):
                 arrays[f"emb{t}_w{i}"], arrays[f"emb{t}_b{i}"] = w, b
+        if self.version:
+            for name in _TYPE_ARRAYS:
+                values = getattr(self, name)
+                words = name in _TYPE_WORDS
+                arrays[name] = encode_flt(values, what=name).astype("<u4") if words else values
+            for name in _TYPE_NETS:
+                for i, (w, b) in enumerate(getattr(self, name)):
+                    arrays[f"{name}_w{i}"], arrays[f"{name}_b{i}"] = w, b
         return arrays
 
     def save(self, path: str | os.PathLike) -> None:
@@ -242,7 +302,17 @@ class Model:
             for name, entry in header["layouts"].items()
         }
         layers = range(header["fitting_layers"])
+        only: dict[str, Any] = {}
+        if header["version"]:
+            for name in _TYPE_ARRAYS:
+                only[name] = decode_flt(arrays[name]) if name in _TYPE_WORDS else arrays[name]
+            for name in _TYPE_NETS:
+                only[name] = tuple(
+                    (arrays[f"{name}_w{i}"], arrays[f"{name}_b{i}"])
+                    for i in range(header[f"{name}_layers"])
+                )
         return cls(
+            **only,
             version=header["version"],
             type_map=tuple(header["type_map"]),
             sel=tuple(header["sel"]),
@@ -322,3 +392,6 @@ def _check_document(document: Any, path: str | os.PathLike) -> None:
         raise ModelFileError(
             f"{path}: model file format {found}, this program reads format {FORMAT_VERSION}"
         )
+    version = document["model"]["version"]
+    if version not in (0, 1):
+        raise ModelFileError(f"{path}: NVNMD version {version}, expected 0 or 1")
