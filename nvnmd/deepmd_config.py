@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 
 from nvnmd.config import RunConfig
-from nvnmd.float_model import NumpyMath, nix, switch
+from nvnmd.float_math import NumpyMath
+from nvnmd.float_model import nix
+from nvnmd.float_nets import switch
 from nvnmd.weights import FloatWeights
 
 # Widths and sizes of the NVNMD computer that are the same for every model.

@@ -1,9 +1,9 @@
 """The continuous (float) model: NVNMD's variant of se_e2_a with forces by explicit derivatives.
 
 One text of the formulas serves NumPy (prediction without TensorFlow) and TensorFlow (training):
-`atomic_energies` is written with the functions of `Math` and with operators only. Forces come
-from derivatives propagated by hand from the energy back to the displacements, so that training on
-forces needs one reverse pass and not two.
+`atomic_energies` and the functions of `float_nets` use operators and `float_math.Math` only. Forces
+come from derivatives propagated by hand from the energy back to the displacements, so that training
+on forces needs one reverse pass and not two.
 
 Per centre atom, with r the displacement to a neighbour and sw the quintic switch:
 
@@ -19,72 +19,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from nvnmd.float_math import Array, Math, NumpyMath
+from nvnmd.float_nets import Net, describe, describe_gradient, embed, fit, switch
 from nvnmd.neighbors import Neighborhood, Overflow, build_neighborhood
-
-Array = Any
-Net = Sequence[tuple[Array, Array]]
-
-
-class Math(Protocol):
-    """What the formulas ask of an array library."""
-
-    def tanh(self, x: Array) -> Array: ...
-    def sqrt(self, x: Array) -> Array: ...
-    def sign(self, x: Array) -> Array: ...
-    def abs(self, x: Array) -> Array: ...
-    def minimum(self, a: Array, b: Array) -> Array: ...
-    def maximum(self, a: Array, b: Array) -> Array: ...
-    def where(self, c: Array, a: Array, b: Array) -> Array: ...
-    def sum(self, x: Array, axis: int) -> Array: ...
-    def stack(self, parts: Sequence[Array], axis: int) -> Array: ...
-    def concat(self, parts: Sequence[Array], axis: int) -> Array: ...
-    def reshape(self, x: Array, shape: Sequence[int]) -> Array: ...
-    def transpose(self, x: Array) -> Array: ...
-
-
-class NumpyMath:
-    """The NumPy form of `Math`."""
-
-    def tanh(self, x: Array) -> Array:
-        return np.tanh(x)
-
-    def sqrt(self, x: Array) -> Array:
-        return np.sqrt(x)
-
-    def sign(self, x: Array) -> Array:
-        return np.sign(x)
-
-    def abs(self, x: Array) -> Array:
-        return np.abs(x)
-
-    def minimum(self, a: Array, b: Array) -> Array:
-        return np.minimum(a, b)
-
-    def maximum(self, a: Array, b: Array) -> Array:
-        return np.maximum(a, b)
-
-    def where(self, c: Array, a: Array, b: Array) -> Array:
-        return np.where(c, a, b)
-
-    def sum(self, x: Array, axis: int) -> Array:
-        return np.sum(x, axis=axis)
-
-    def stack(self, parts: Sequence[Array], axis: int) -> Array:
-        return np.stack(parts, axis=axis)
-
-    def concat(self, parts: Sequence[Array], axis: int) -> Array:
-        return np.concatenate(parts, axis=axis)
-
-    def reshape(self, x: Array, shape: Sequence[int]) -> Array:
-        return np.reshape(x, shape)
-
-    def transpose(self, x: Array) -> Array:
-        return np.swapaxes(x, -1, -2)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,31 +74,6 @@ def nix(slots: int) -> int:
     return power
 
 
-def switch(xp: Math, r: Array, rcut_smth: float, rcut: float) -> tuple[Array, Array]:
-    """Return the quintic switch and its derivative.
-
-    Parameters
-    ----------
-    xp : Math
-        Array library.
-    r : array
-        Distances in Å.
-    rcut_smth, rcut : float
-        The switch falls from 1 to 0 between them.
-
-    Returns
-    -------
-    sw, dsw : arrays shaped as r
-        Dimensionless and 1/Å.
-    """
-    span = rcut - rcut_smth
-    t = xp.minimum(xp.maximum((r - rcut_smth) / span, 0.0), 1.0)
-    rest = -6.0 * t * t + 15.0 * t - 10.0
-    sw = t * t * t * rest + 1.0
-    dsw = (3.0 * t * t * rest + t * t * t * (15.0 - 12.0 * t)) / span
-    return sw, dsw
-
-
 def environment(
     xp: Math,
     rij: Array,
@@ -198,128 +115,6 @@ def environment(
     s = (radial - davg[:, 0:1]) / dstd[:, 0:1]
     h = angular / dstd[:, 1:2]
     return s, h, dradial / dstd[:, 0:1], dangular / dstd[:, 1:2]
-
-
-def embed(xp: Math, net: Net, s: Array) -> tuple[Array, Array]:
-    """Evaluate an embedding net and its derivative.
-
-    Parameters
-    ----------
-    xp : Math
-        Array library.
-    net : sequence of (weight (nin, nout), bias (nout,))
-        Layers; the first has one input.
-    s : (..., 1)
-        Scaled radial values.
-
-    Returns
-    -------
-    g, dg : (..., M1)
-        Features and their derivatives by s.
-    """
-    y, dy = s, None
-    for weight, bias in net:
-        nin, nout = weight.shape
-        if dy is None:
-            t = xp.tanh(y * weight[0] + bias)
-            dt = (1.0 - t * t) * weight[0]
-            slope = y * 0.0 + 1.0
-        else:
-            t = xp.tanh(y @ weight + bias)
-            dt = (1.0 - t * t) * (dy @ weight)
-            slope = dy
-        if nout == 2 * nin:
-            t = t + xp.concat([y, y], -1)
-            dt = dt + xp.concat([slope, slope], -1)
-        elif nout == nin:
-            t, dt = t + y, dt + slope
-        y, dy = t, dt
-    return y, dy
-
-
-def tanh4(xp: Math, z: Array) -> tuple[Array, Array]:
-    """Return the activation and its derivative.
-
-    Parameters
-    ----------
-    xp : Math
-        Array library.
-    z : array
-        Argument.
-
-    Returns
-    -------
-    y, dy : arrays shaped as z
-        ``y = sign(z) (a⁴/16 - a³/4 + a)`` with ``a = min(|z|, 2)``, which is 1 at 2 with slope 0.
-    """
-    a = xp.minimum(xp.abs(z), 2.0)
-    square = a * a
-    y = xp.sign(z) * (square * (square * 0.0625 - a * 0.25) + a)
-    return y, square * (a * 0.25 - 0.75) + 1.0
-
-
-def fit(xp: Math, net: Net, d: Array) -> tuple[Array, Array]:
-    """Evaluate a fitting net and the derivative of its output by its input.
-
-    Parameters
-    ----------
-    xp : Math
-        Array library.
-    net : sequence of (weight (nin, nout), bias (nout,))
-        Hidden layers and a last linear one with one output.
-    d : (a, n)
-        Descriptors.
-
-    Returns
-    -------
-    energy : (a,)
-        Output in eV.
-    gradient : (a, n)
-        dE/dD.
-    """
-    x, slopes = d, []
-    for k, (weight, bias) in enumerate(net[:-1]):
-        y, slope = tanh4(xp, x @ weight + bias)
-        slopes.append(slope)
-        x = x + y if _skips(k, weight) else y
-    weight, bias = net[-1]
-    energy = (x @ weight + bias)[:, 0]
-    gradient = weight[:, 0] + 0.0 * x
-    for k in reversed(range(len(slopes))):
-        weight = net[k][0]
-        back = (gradient * slopes[k]) @ xp.transpose(weight)
-        gradient = gradient + back if _skips(k, weight) else back
-    return energy, gradient
-
-
-def _skips(k: int, weight: Array) -> bool:
-    """Whether hidden layer k adds its input: not the first, and only at equal widths."""
-    return k > 0 and weight.shape[0] == weight.shape[1]
-
-
-def describe(xp: Math, gr: Array, m2: int) -> Array:
-    """Return the descriptor (a, M1 * M2) of GR (a, 4, M1)."""
-    m1 = gr.shape[-1]
-    parts = [xp.sum(gr * _rolled(xp, gr, k), 1) for k in range(m2)]
-    return xp.reshape(xp.stack(parts, -1), (-1, m1 * m2))
-
-
-def describe_gradient(xp: Math, gr: Array, dd: Array, m2: int) -> Array:
-    """Return dE/dGR (a, 4, M1) from dE/dD (a, M1 * M2)."""
-    m1 = gr.shape[-1]
-    dd = xp.reshape(dd, (-1, 1, m1, m2))
-    total = None
-    for k in range(m2):
-        part = dd[..., k] * _rolled(xp, gr, k) + _rolled(xp, dd[..., k] * gr, m1 - k)
-        total = part if total is None else total + part
-    return total
-
-
-def _rolled(xp: Math, x: Array, k: int) -> Array:
-    """Return x with the last axis moved left by k, around the end."""
-    if k % x.shape[-1] == 0:
-        return x
-    return xp.concat([x[..., k:], x[..., :k]], -1)
 
 
 def atomic_energies(

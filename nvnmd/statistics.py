@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from nvnmd.batches import NeighborCache
 from nvnmd.data import System
 from nvnmd.errors import InputError
-from nvnmd.float_model import NumpyMath, switch
+from nvnmd.float_math import NumpyMath
+from nvnmd.float_nets import switch
 
 # A deviation below this is replaced by it, so that nothing is divided by almost nothing.
 PROTECTION = 1e-2

@@ -18,7 +18,7 @@ Tensor = Any
 
 
 class TfMath:
-    """The TensorFlow form of `nvnmd.float_model.Math`."""
+    """The TensorFlow form of `nvnmd.float_math.Math`."""
 
     def tanh(self, x: Tensor) -> Tensor:
         return tf.tanh(x)

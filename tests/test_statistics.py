@@ -10,7 +10,8 @@ from nvnmd.batches import NeighborCache, make_layouts
 from nvnmd.data import System, load_systems
 from nvnmd.deepmd_files import read_dict
 from nvnmd.errors import InputError
-from nvnmd.float_model import NumpyMath, switch
+from nvnmd.float_math import NumpyMath
+from nvnmd.float_nets import switch
 from nvnmd.neighbors import build_neighborhood
 from nvnmd.statistics import collect_statistics, energy_bias
 from nvnmd.weights import FloatWeights

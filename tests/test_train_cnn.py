@@ -23,7 +23,8 @@ from nvnmd.config import (
 )
 from nvnmd.deepmd_files import read_dict
 from nvnmd.errors import InputError, ModelFileError, NeighborOverflowError, NvnmdError
-from nvnmd.float_model import NumpyMath, switch
+from nvnmd.float_math import NumpyMath
+from nvnmd.float_nets import switch
 from nvnmd.initial_weights import (
     EMBEDDING_BIAS_GAIN,
     EMBEDDING_WEIGHT_GAIN,
