@@ -62,7 +62,7 @@ hexadecimal digits of data; `expected_energy.hex`: a word a line.
 """
 
 _CONTENTS = {
-    Section.PARAMS: "types, log2(NIX), origin of the G table in 1/256, slots; then sel, four a beat",
+    Section.PARAMS: "types, log2(NIX), origin of the G table in 1/256, slots; then sel, 4 a beat",
     Section.EMPTY: "what an empty slot adds to GR, fix words: centre type, neighbour type, channel",
     Section.U_VALUE: "table of s and h: type, row, output; lanes a, b, c, d (flt words)",
     Section.U_GRAD: "table of ds/du and dh/du, the same way",

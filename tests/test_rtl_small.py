@@ -158,7 +158,8 @@ def test_resets_and_bad_loads(model, cfg, atoms, builds):
     script += [{"op": "load", "image": "image"},
                {"op": "start", "beats": "beats", "last": "last"}, {"op": "idle", "cycles": 150},
                {"op": "reset"}, {"op": "collect", "name": "drop"}, *then_good("after_atom")]
-    script += [{"op": "load", "image": "image", "count": len(image) // 3}, {"op": "reset"}, {"op": "collect", "name": "drop"}, *then_good("after_load")]
+    script += [{"op": "load", "image": "image", "count": len(image) // 3}, {"op": "reset"},
+               {"op": "collect", "name": "drop"}, *then_good("after_load")]
     # loads that must be refused; then no word comes, and the status says why
     for name, step in (
         ("short", {"op": "load", "image": "image", "count": len(image) - 1}),
