@@ -17,20 +17,25 @@ from nvnmd.errors import ModelFileError
 
 Array = NDArray[np.float64]
 Layer = tuple[Array, Array]
+Net = tuple[Layer, ...]
 
 FORMAT = "nvnmd-float-weights-1"
 
 
 @dataclass(frozen=True, kw_only=True)
 class FloatWeights:
-    """Float model of version 0: one embedding net per neighbour type, one fitting net per type.
+    """Float model of either version.
+
+    Version 0 has one embedding net per neighbour type and one fitting net per centre type;
+    version 1 one of each for all types, whose type vectors tell the types apart.
 
     Attributes
     ----------
     embedding : per neighbour type, per layer: (weight (nin, nout), bias (nout,))
-        Nets from the scaled radial value s to the M1 features; tanh.
+        Nets from the scaled radial value s to the M1 features; tanh. One net in version 1.
     fit_weights : per layer (ntypes, nin, nout)
-        Fitting nets, one per centre type; the last layer has one output.
+        Fitting nets, one per centre type (version 1: one in all, leading axis 1); the last layer
+        has one output.
     fit_biases : per layer (ntypes, nout)
         Their biases.
     davg, dstd : (ntypes, 2)
@@ -39,6 +44,13 @@ class FloatWeights:
         Energy of an atom of each type that is added to the net's output, in eV.
     min_nbor_dist : float
         Smallest distance between two atoms in the training data, in Å.
+    tweight : (type vector's width, width of the first layer) or None
+        Version 1: what the centre's type vector adds to the first fitting layer.
+    type_embedding : per layer (weight, bias)
+        Version 1: from the one-hot type to the type vector, without activation.
+    type_net : per layer (weight, bias)
+        Version 1: from the type vectors of neighbour and centre to the gains of the M1 features
+        less 1; tanh. Absent after the quantized stage, as `embedding` is.
     """
 
     embedding: tuple[tuple[Layer, ...], ...]
@@ -48,11 +60,19 @@ class FloatWeights:
     dstd: Array
     t_bias_atom_e: Array
     min_nbor_dist: float
+    tweight: Array | None = None
+    type_embedding: Net = ()
+    type_net: Net = ()
+
+    @property
+    def version(self) -> int:
+        """NVNMD version."""
+        return 0 if self.tweight is None else 1
 
     @property
     def ntypes(self) -> int:
         """Number of atom types."""
-        return len(self.embedding)
+        return len(self.t_bias_atom_e)
 
     def arrays(self) -> dict[str, NDArray]:
         """Return every number under a flat name, as checkpoints and `save` store them."""
@@ -64,6 +84,12 @@ class FloatWeights:
         for k, (weight, bias) in enumerate(zip(self.fit_weights, self.fit_biases, strict=True)):
             out[f"fitting.{k}.weight"] = weight
             out[f"fitting.{k}.bias"] = bias
+        if self.tweight is not None:
+            out["tweight"] = self.tweight
+        for name, net in (("type_embedding", self.type_embedding), ("type_net", self.type_net)):
+            for k, (weight, bias) in enumerate(net):
+                out[f"{name}.{k}.weight"] = weight
+                out[f"{name}.{k}.bias"] = bias
         out["davg"], out["dstd"] = self.davg, self.dstd
         out["t_bias_atom_e"] = self.t_bias_atom_e
         out["min_nbor_dist"] = np.array(self.min_nbor_dist)
@@ -78,30 +104,28 @@ class FloatWeights:
         KeyError
             A name is missing.
         """
-        ntypes = len(arrays["t_bias_atom_e"])
-        depth = sum(1 for name in arrays if name.startswith("embedding.0.")) // 2
-        layers = sum(1 for name in arrays if name.startswith("fitting.")) // 2
+        def number(name: str) -> Array:
+            return np.asarray(arrays[name], dtype=np.float64)
+
+        def net(name: str) -> Net:
+            depth = sum(1 for key in arrays if key.startswith(f"{name}.")) // 2
+            return tuple(
+                (number(f"{name}.{k}.weight"), number(f"{name}.{k}.bias")) for k in range(depth)
+            )
+
+        nets = 1 if "tweight" in arrays else len(arrays["t_bias_atom_e"])
+        fitting = net("fitting")
         return cls(
-            embedding=tuple(
-                tuple(
-                    (
-                        np.asarray(arrays[f"embedding.{t}.{k}.weight"], dtype=np.float64),
-                        np.asarray(arrays[f"embedding.{t}.{k}.bias"], dtype=np.float64),
-                    )
-                    for k in range(depth)
-                )
-                for t in range(ntypes)
-            ),
-            fit_weights=tuple(
-                np.asarray(arrays[f"fitting.{k}.weight"], dtype=np.float64) for k in range(layers)
-            ),
-            fit_biases=tuple(
-                np.asarray(arrays[f"fitting.{k}.bias"], dtype=np.float64) for k in range(layers)
-            ),
-            davg=np.asarray(arrays["davg"], dtype=np.float64),
-            dstd=np.asarray(arrays["dstd"], dtype=np.float64),
-            t_bias_atom_e=np.asarray(arrays["t_bias_atom_e"], dtype=np.float64),
+            embedding=tuple(net(f"embedding.{t}") for t in range(nets)),
+            fit_weights=tuple(weight for weight, _ in fitting),
+            fit_biases=tuple(bias for _, bias in fitting),
+            davg=number("davg"),
+            dstd=number("dstd"),
+            t_bias_atom_e=number("t_bias_atom_e"),
             min_nbor_dist=float(arrays["min_nbor_dist"]),
+            tweight=number("tweight") if "tweight" in arrays else None,
+            type_embedding=net("type_embedding"),
+            type_net=net("type_net"),
         )
 
     def save(self, path: str | Path) -> None:
@@ -134,103 +158,14 @@ class FloatWeights:
             raise ModelFileError(f"{path}: the array {error} is missing") from None
 
     def to_deepmd(self, sel: Sequence[int]) -> dict[str, Any]:
-        """Return the dictionary of `weight.npy`, with DeePMD-kit's names and shapes.
+        """Return the dictionary of `weight.npy`; see `nvnmd.deepmd_weights.to_deepmd`."""
+        from nvnmd.deepmd_weights import to_deepmd
 
-        Parameters
-        ----------
-        sel : sequence of int
-            Slots per neighbour type: the statistics are repeated for each of the `sum(sel)` slots.
-        """
-        columns = [0, 1, 1, 1]
-        slots = sum(sel)
-        out: dict[str, Any] = {
-            "descrpt_attr.t_avg": np.tile(self.davg[:, columns], (1, slots)),
-            "descrpt_attr.t_std": np.tile(self.dstd[:, columns], (1, slots)),
-        }
-        for t, net in enumerate(self.embedding):
-            for k, (weight, bias) in enumerate(net, start=1):
-                out[f"filter_type_all.matrix_{k}_{t}"] = weight
-                out[f"filter_type_all.bias_{k}_{t}"] = bias
-        out["fitting_attr.t_bias_atom_e"] = self.t_bias_atom_e
-        last = len(self.fit_weights) - 1
-        for t in range(self.ntypes):
-            for k, (weights, biases) in enumerate(
-                zip(self.fit_weights, self.fit_biases, strict=True)
-            ):
-                layer = f"final_layer_type_{t}" if k == last else f"layer_{k}_type_{t}"
-                out[f"{layer}.matrix"] = weights[t]
-                out[f"{layer}.bias"] = biases[t]
-        out["train_attr.min_nbor_dist"] = np.float64(self.min_nbor_dist)
-        out["t_bias_atom_e"] = self.t_bias_atom_e
-        return out
+        return to_deepmd(self, sel)
 
     @classmethod
     def from_deepmd(cls, weight: Mapping[str, Any], source: str = "weight.npy") -> FloatWeights:
-        """Take the dictionary of a `weight.npy` of version 0.
+        """Take the dictionary of a `weight.npy`; see `nvnmd.deepmd_weights.from_deepmd`."""
+        from nvnmd.deepmd_weights import from_deepmd
 
-        Parameters
-        ----------
-        weight : mapping
-            Arrays under DeePMD-kit's names; a name may carry a `_1` suffix. Written after the
-            quantized stage it holds no embedding nets: their tuples are then empty.
-        source : str
-            What to call the file in messages.
-
-        Raises
-        ------
-        ModelFileError
-            An array is missing or of an unexpected shape, or the model is not of version 0.
-        """
-
-        def get(name: str) -> Array:
-            for key in (name, f"{name}_1"):
-                if key in weight:
-                    return np.asarray(weight[key], dtype=np.float64)
-            raise ModelFileError(f"{source}: the array {name!r} is missing")
-
-        if not any(key.startswith("layer_0_type_0.") for key in weight):
-            raise ModelFileError(
-                f"{source}: no 'layer_0_type_0.matrix', so not a model of NVNMD version 0"
-            )
-        bias_name = "t_bias_atom_e" if "t_bias_atom_e" in weight else "fitting_attr.t_bias_atom_e"
-        bias = get(bias_name).reshape(-1)
-        ntypes = len(bias)
-        statistics = []
-        for name in ("descrpt_attr.t_avg", "descrpt_attr.t_std"):
-            table = get(name)
-            if table.ndim != 2 or table.shape[0] != ntypes or table.shape[1] % 4:
-                raise ModelFileError(
-                    f"{source}: {name} has shape {table.shape}, "
-                    f"expected ({ntypes}, 4 x neighbour slots)"
-                )
-            statistics.append(table[:, :2].copy())
-        depth = 0
-        while f"filter_type_all.matrix_{depth + 1}_0" in weight:
-            depth += 1
-        hidden = 0
-        while any(f"layer_{hidden}_type_0.matrix{s}" in weight for s in ("", "_1")):
-            hidden += 1
-        names = [f"layer_{k}_type" for k in range(hidden)] + ["final_layer_type"]
-        return cls(
-            embedding=tuple(
-                tuple(
-                    (
-                        get(f"filter_type_all.matrix_{k}_{t}"),
-                        get(f"filter_type_all.bias_{k}_{t}").reshape(-1),
-                    )
-                    for k in range(1, depth + 1)
-                )
-                for t in range(ntypes)
-            ),
-            fit_weights=tuple(
-                np.stack([get(f"{name}_{t}.matrix") for t in range(ntypes)]) for name in names
-            ),
-            fit_biases=tuple(
-                np.stack([get(f"{name}_{t}.bias").reshape(-1) for t in range(ntypes)])
-                for name in names
-            ),
-            davg=statistics[0],
-            dstd=statistics[1],
-            t_bias_atom_e=bias,
-            min_nbor_dist=float(get("train_attr.min_nbor_dist")),
-        )
+        return from_deepmd(weight, source)
