@@ -134,8 +134,11 @@ def example_stimulus(model: Model, seed: int = 1) -> tuple:
 
     rng = np.random.default_rng(seed)
     n, m = STIMULUS_ATOMS, model.nnei
-    slot_types = np.repeat(np.arange(model.ntypes), model.sel)
     center = np.arange(n) % model.ntypes
+    if model.version == 0:
+        kinds = np.tile(np.repeat(np.arange(model.ntypes), model.sel), (n, 1))
+    else:
+        kinds = rng.integers(0, model.ntypes, (n, m))
     low = min(2.0, 0.5 * model.rcut)
     radius = np.cbrt(rng.uniform(low**3, model.rcut**3, (n, m)))
     direction = rng.normal(size=(n, m, 3))
@@ -149,13 +152,13 @@ def example_stimulus(model: Model, seed: int = 1) -> tuple:
                 mask[i, start : start + int(np.ceil(share[i] * size))] = True
                 start += size
         try:
-            trace = evaluate_atoms(model, center, rij, mask)
+            trace = evaluate_atoms(model, center, rij, mask, kinds)
             break
         except RangeError:
             if share.max() < 0.02:
                 raise
             share = share / 2
-    stimulus = build_stimulus(center, rij, mask, slot_types)
+    stimulus = build_stimulus(center, rij, mask, kinds)
     expected = expected_words(trace, mask)
     return stimulus.beats, stimulus.last, expected.energy, (expected.deriv, expected.last)
 

@@ -125,7 +125,8 @@ def fixed_evaluator(model: Model) -> Evaluator:
     from nvnmd.quantize.reference import evaluate_atoms
 
     def evaluate(hood: Neighborhood) -> Frame:
-        trace = evaluate_atoms(model, hood.center_types, hood.rij, hood.mask)
+        trace = evaluate_atoms(model, hood.center_types, hood.rij, hood.mask,
+                               hood.neighbor_types)
         forces = assemble_forces(trace.deriv, hood.rij, hood.index)
         return trace.atom_energy, forces.force, forces.virial
 
@@ -144,7 +145,8 @@ def frame_neighborhood(network: Model | FloatNetwork, system: System, frame: int
     try:
         return build_neighborhood(system.coord[frame], system.cell(frame), system.types,
                                   network.sel, network.rcut, overflow=overflow,
-                                  type_names=network.type_map)
+                                  type_names=network.type_map,
+                                  ntypes=getattr(network, "shared_types", None))
     except NvnmdError as error:
         raise type(error)(f"{system.path}: frame {frame}: {error}") from error
 

@@ -23,9 +23,10 @@ Overflow = Literal["error", "truncate"]
 
 @dataclass(frozen=True, kw_only=True)
 class Neighborhood:
-    """Neighbours of every atom of one frame, in fixed slots ordered by neighbour type.
+    """Neighbours of every atom of one frame, in fixed slots.
 
-    Atoms are sorted by type, stably; `n` atoms, `m = sum(sel)` slots.
+    Atoms are sorted by type, stably; `n` atoms, `m = sum(sel)` slots. In version 0 the slots are
+    in blocks by neighbour type; in version 1 all types share them.
 
     Attributes
     ----------
@@ -40,7 +41,9 @@ class Neighborhood:
     counts : (n, ntypes) int64
         Neighbours of each type held in the slots.
     slot_types : (m,) int64
-        Neighbour type that each slot is for.
+        Neighbour type that each slot is for; -1 (any) in version 1.
+    neighbor_types : (n, m) int64
+        Neighbour type of each slot; where the slot is empty, that of `slot_types`.
     dropped : int
         Neighbours left out by ``overflow="truncate"``; 0 otherwise.
     """
@@ -51,6 +54,7 @@ class Neighborhood:
     rij: NDArray[np.float64]
     counts: NDArray[np.int64]
     slot_types: NDArray[np.int64]
+    neighbor_types: NDArray[np.int64]
     dropped: int = 0
 
     @property
@@ -68,6 +72,7 @@ def build_neighborhood(
     *,
     overflow: Overflow = "error",
     type_names: Sequence[str] | None = None,
+    ntypes: int | None = None,
 ) -> Neighborhood:
     """List the neighbours of every atom.
 
@@ -79,9 +84,9 @@ def build_neighborhood(
         Cell vectors in rows, in Å; None for an open (non-periodic) system, whose positions
         are then used as they are.
     types : (n,) array_like of int
-        Type of each atom, 0 to ``len(sel) - 1``.
+        Type of each atom, 0 to the number of types less one.
     sel : sequence of int
-        Slots per neighbour type.
+        Slots per neighbour type (version 0), or one number for all types together (version 1).
     rcut : float
         Cut-off radius in Å.
     overflow : {"error", "truncate"}
@@ -89,6 +94,8 @@ def build_neighborhood(
         farthest are dropped as DeePMD-kit does.
     type_names : sequence of str, optional
         Element names, only for messages.
+    ntypes : int, optional
+        Number of types that share one `sel` (version 1); as many as `sel` has if left out.
 
     Returns
     -------
@@ -99,16 +106,19 @@ def build_neighborhood(
     InputError
         No atoms, a wrong shape, a coordinate that is not finite, an unusable cell.
     NeighborOverflowError
-        Too many neighbours of one type, with ``overflow="error"``.
+        Too many neighbours of one type (version 1: in all), with ``overflow="error"``.
 
     Notes
     -----
     A pair counts if its squared distance is below ``rcut**2`` in binary64 and, from positions
-    rounded to binary32, at most ``rcut**2`` in binary32. Within a type neighbours are sorted by
-    that binary32 square, ties by the place in DeePMD-kit's extended atom list: the atoms of the
-    cell first, then their images, cell by cell in lexicographic order of the grid.
+    rounded to binary32, at most ``rcut**2`` in binary32. Within a type (version 1: over all types)
+    neighbours are sorted by that binary32 square, ties by the place in DeePMD-kit's extended atom
+    list: the atoms of the cell first, then their images, cell by cell in lexicographic order of
+    the grid.
     """
-    x, h, types = _checked(coord, box, types, len(sel))
+    if ntypes is not None and len(sel) != 1:
+        raise ValueError(f"types that share their slots have one sel, not {len(sel)}")
+    x, h, types = _checked(coord, box, types, len(sel) if ntypes is None else ntypes)
     if overflow not in ("error", "truncate"):
         raise ValueError(f"overflow must be 'error' or 'truncate', not {overflow!r}")
     order = np.argsort(types, kind="stable")
@@ -132,10 +142,13 @@ def build_neighborhood(
     first, second, shift = first[keep], second[keep], shift[keep]
     rij, near_square = rij[keep], near_square[keep]
 
-    keys = [second, *_image_rank(x, h, rcut, second, shift), near_square, types[second], first]
-    rank = np.lexsort(keys)
+    keys = [second, *_image_rank(x, h, rcut, second, shift), near_square]
+    if ntypes is None:
+        keys.append(types[second])
+    rank = np.lexsort([*keys, first])
     return _fill(
-        order, types, first[rank], second[rank], rij[rank], tuple(sel), rcut, overflow, type_names
+        order, types, first[rank], second[rank], rij[rank], tuple(sel), rcut, overflow, type_names,
+        ntypes,
     )
 
 
@@ -281,35 +294,49 @@ def _fill(
     rcut: float,
     overflow: Overflow,
     type_names: Sequence[str] | None,
+    shared: int | None,
 ) -> Neighborhood:
-    """Put sorted pairs into their slots."""
-    n, ntypes, m = len(types), len(sel), sum(sel)
+    """Put sorted pairs into their slots; `shared`: the number of types that share them."""
+    n, blocks, m = len(types), len(sel), sum(sel)
     capacity = np.array(sel, dtype=np.int64)
-    group = first * ntypes + types[second]
-    found = np.bincount(group, minlength=n * ntypes)
+    block = types[second] if shared is None else np.zeros_like(second)
+    group = first * blocks + block
+    found = np.bincount(group, minlength=n * blocks)
     starts = np.cumsum(found) - found
     place = np.arange(len(first)) - starts[group]
-    counts = found.reshape(n, ntypes)
-    excess = counts > capacity
+    wanted = found.reshape(n, blocks)
+    excess = wanted > capacity
     if excess.any() and overflow == "error":
         atom, kind = np.argwhere(excess)[np.argmin(order[np.argwhere(excess)[:, 0]])]
-        name = type_names[kind] if type_names is not None else f"type {kind}"
+        if shared is not None:
+            name, limit = "", "sel"
+        else:
+            name = f" of {type_names[kind] if type_names is not None else f'type {kind}'}"
+            limit = f"sel[{kind}]"
         raise NeighborOverflowError(
-            f"atom {order[atom]} has {counts[atom, kind]} neighbours of {name} within {rcut:g} Å, "
-            f"but sel[{kind}] admits {capacity[kind]} (largest count {counts[:, kind].max()})"
+            f"atom {order[atom]} has {wanted[atom, kind]} neighbours{name} within {rcut:g} Å, "
+            f"but {limit} admits {capacity[kind]} (largest count {wanted[:, kind].max()})"
         )
-    fits = place < capacity[types[second]]
-    slot = (np.cumsum(capacity) - capacity)[types[second]] + place
+    fits = place < capacity[block]
+    center, slot = first[fits], ((np.cumsum(capacity) - capacity)[block] + place)[fits]
+    kind_of = types[second[fits]]
     index = np.full((n, m), -1, dtype=np.int32)
     filled = np.zeros((n, m, 3))
-    index[first[fits], slot[fits]] = second[fits]
-    filled[first[fits], slot[fits]] = rij[fits]
+    index[center, slot] = second[fits]
+    filled[center, slot] = rij[fits]
+    if shared is None:
+        ntypes, slot_types = blocks, np.repeat(np.arange(blocks), capacity)
+    else:
+        ntypes, slot_types = shared, np.full(m, -1, dtype=np.int64)
+    neighbor_types = np.tile(slot_types, (n, 1))
+    neighbor_types[center, slot] = kind_of
     return Neighborhood(
         order=order,
         center_types=types,
         index=index,
         rij=filled,
-        counts=np.minimum(counts, capacity),
-        slot_types=np.repeat(np.arange(ntypes), capacity),
+        counts=np.bincount(center * ntypes + kind_of, minlength=n * ntypes).reshape(n, ntypes),
+        slot_types=slot_types,
+        neighbor_types=neighbor_types,
         dropped=int((~fits).sum()),
     )

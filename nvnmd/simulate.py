@@ -15,7 +15,6 @@ from nvnmd.atomic_file import atomic_write
 from nvnmd.float_model import NumpyMath, Shape, atomic_energies
 from nvnmd.neighbors import Neighborhood
 from nvnmd.quantize.forces import assemble_forces
-from nvnmd.quantize.reference import evaluate_atoms
 
 if TYPE_CHECKING:
     from nvnmd.hdl.params import AcceleratorConfig
@@ -132,9 +131,10 @@ def simulate_hood(
     from nvnmd.sim.stimulus import expected_words
 
     chosen = choose_atoms(len(hood.center_types), atoms)
-    some = Atoms(hood.center_types[chosen], hood.rij[chosen], hood.mask[chosen], hood.slot_types)
+    some = Atoms(hood.center_types[chosen], hood.rij[chosen], hood.mask[chosen],
+                 hood.neighbor_types[chosen])
     out_dir.mkdir(parents=True, exist_ok=True)
-    trace = evaluate_atoms(model, some.center_types, some.rij, some.mask)
+    trace = some.evaluate(model)
     expected = expected_words(trace, some.mask).words
     log(f"building and running the accelerator (fold {cfg.fold}, {cfg.fit_cols * cfg.fit_rows} "
         f"fitting multipliers) on {len(chosen)} atoms")
@@ -213,7 +213,7 @@ def sim_evaluator(model: Model, cfg: AcceleratorConfig,
     from nvnmd.sim.accelerator import Atoms, run_accelerator
 
     def evaluate(hood: Neighborhood) -> tuple[Floats, Floats, Floats]:
-        everyone = Atoms(hood.center_types, hood.rij, hood.mask, hood.slot_types)
+        everyone = Atoms(hood.center_types, hood.rij, hood.mask, hood.neighbor_types)
         run = run_accelerator(model, cfg, everyone, work_dir)
         if not run.comparison.equal or run.status:
             raise NvnmdError(

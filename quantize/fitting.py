@@ -79,7 +79,8 @@ class FittingTrace:
 
 
 def fitting_net(
-    d: Array, weights: list, biases: list, xp: Namespace = NUMPY
+    d: Array, weights: list, biases: list, xp: Namespace = NUMPY, *,
+    type_term: Array | None = None,
 ) -> FittingTrace:
     """Value and gradient of one fitting net.
 
@@ -89,6 +90,8 @@ def fitting_net(
         Descriptor.
     weights, biases : lists of arrays (nin, nout) and (nout,)
         Hidden layers, then the last layer; hidden layers of equal width add their input.
+    type_term : array, shape (n, width), optional
+        Version 1: what each atom's type adds to its first layer, on the grid of 23 fraction bits.
     """
     x = d
     hidden = len(weights) - 1
@@ -99,7 +102,10 @@ def fitting_net(
     for layer in range(hidden):
         x = round_bits(x, FIX_FRAC, xp)
         activations.append(x)
-        z = matmul_fitnet(x, weights[layer], xp=xp) + round_bits(biases[layer], FIX_FRAC, xp)
+        z = matmul_fitnet(x, weights[layer], xp=xp)
+        if layer == 0 and type_term is not None:
+            z = z + type_term
+        z = z + round_bits(biases[layer], FIX_FRAC, xp)
         z_list.append(z)
         y = tanh4(z, xp)
         x = x + y if _skips(weights, layer) else y

@@ -150,6 +150,11 @@ class Model:
         return sum(self.sel)
 
     @property
+    def shared_types(self) -> int | None:
+        """Number of types that share the neighbour slots (version 1); None in version 0."""
+        return self.ntypes if self.version else None
+
+    @property
     def nix_shift(self) -> int:
         """log2 of NIX, the power of two that GR is divided by."""
         return math.ceil(math.log2(self.nnei / 1.5))

@@ -1,8 +1,8 @@
 """The integer reference: one model, one set of atoms, every stage kept.
 
-Forward and backward follow the stages of docs/arithmetic.md; each array of the trace is what the
-hardware holds at that stage's boundary. Values are binary64 numbers that lie on their format's
-grid, so two traces are compared for equality and nothing else.
+Both versions; forward and backward follow the stages of docs/arithmetic.md. Each array of the trace
+is what the hardware holds at that stage's boundary. Values are binary64 numbers that lie on their
+format's grid, so two traces are compared for equality and nothing else.
 
 The words at the hardware's ports have 8 exponent bits: displacements and derivatives of magnitude
 below 2**-127 are zero there, and here. In between the hardware has exponents down to 2**-511, which
@@ -48,13 +48,13 @@ class Trace:
     r : (n, m, 3)
         Displacements in flt, Å.
     u, s, h : (n, m)
-        Squared distance and the two functions of it.
+        Squared distance and the two functions of it (version 1: times the inverse deviations).
     su, hu : (n, m)
         ds/du and dh/du.
     r4 : (n, m, 4)
         ``[s, h*x, h*y, h*z]``.
     g, gs : (n, m, M1)
-        Embedding and its derivative by s.
+        Embedding (version 1: times the type gain) and the table's derivative by s.
     gr : (n, 4, M1)
         R4^T G / NIX.
     d : (n, M1*M2)
@@ -72,9 +72,9 @@ class Trace:
     dr4 : (n, m, 4)
         dE/dR4.
     dg : (n, m, M1)
-        dE/dG.
+        dE/dG; in version 1 by the table's value, before the type gain.
     ds, dh : (n, m)
-        dE/ds and dE/dh.
+        dE/ds and dE/dh; in version 1 by the table's values, before the inverse deviations.
     deriv : (n, m, 4)
         dE/d[u,x,y,z].
     """
@@ -103,20 +103,26 @@ class Trace:
 
 
 def evaluate_atoms(
-    model: Model, center_types: NDArray[np.integer], rij: Floats, mask: NDArray[np.bool_]
+    model: Model,
+    center_types: NDArray[np.integer],
+    rij: Floats,
+    mask: NDArray[np.bool_],
+    neighbor_types: NDArray[np.integer] | None = None,
 ) -> Trace:
     """Evaluate atoms with the quantized model.
 
     Parameters
     ----------
     model : Model
-        The frozen model (version 0).
+        The frozen model.
     center_types : (n,)
         Types of the centre atoms.
     rij : (n, m, 3)
-        Displacements to the neighbours in Å, blocks of `sel` slots in type order.
+        Displacements to the neighbours in Å; in version 0 blocks of `sel` slots in type order.
     mask : (n, m)
         Which slots hold a neighbour.
+    neighbor_types : (n, m)
+        Type of each slot's neighbour, needed in version 1; anything where the slot is empty.
 
     Returns
     -------
@@ -127,9 +133,15 @@ def evaluate_atoms(
     RangeError
         If a value leaves the format the hardware gives it; the reference never wraps.
     """
+    if model.version == 0:
+        slots = np.repeat(np.arange(model.ntypes), model.sel)
+        kinds = np.broadcast_to(slots, mask.shape)
+    elif neighbor_types is None:
+        raise ValueError("a model of version 1 needs the neighbours' types")
+    else:
+        kinds = np.where(mask, neighbor_types, 0)
     pieces = [
-        _evaluate_chunk(model, center_types[i : i + _CHUNK], rij[i : i + _CHUNK],
-                        mask[i : i + _CHUNK])
+        _evaluate_chunk(model, *(x[i : i + _CHUNK] for x in (center_types, rij, mask, kinds)))
         for i in range(0, max(len(center_types), 1), _CHUNK)
     ]
     return Trace(
@@ -138,30 +150,45 @@ def evaluate_atoms(
 
 
 def _evaluate_chunk(
-    model: Model, center: NDArray[np.integer], rij: Floats, mask: NDArray[np.bool_]
+    model: Model,
+    center: NDArray[np.integer],
+    rij: Floats,
+    mask: NDArray[np.bool_],
+    neighbor: NDArray[np.integer],
 ) -> Trace:
     n = len(mask)
-    ntypes, m1, m2 = model.ntypes, model.m1, model.m2
+    m1, m2 = model.m1, model.m2
     scale = 2.0**-model.nix_shift
-    neighbor = np.repeat(np.arange(ntypes), model.sel)
+    by_type = model.version == 0
+    # which of the parameter sets centre and neighbour use
+    center_set = center if by_type else np.zeros_like(center)
+    neighbor_set = neighbor if by_type else np.zeros_like(neighbor)
 
     r = flush(trunc_flt(np.where(mask[:, :, None], rij, 0.0))) + 0.0
     u = dot(r, r)
     row, offset = locate(u, model.u_layout)
-    row = row + center[:, None] * model.u_layout.rows
+    row = row + center_set[:, None] * model.u_layout.rows
     sh = evaluate(_stacked(model.table_u), row, offset)
     sh_u = evaluate(_stacked(model.table_u_grad), row, offset)
+    inverse = None if model.inv_std is None else model.inv_std[center][:, None]
+    if inverse is not None:
+        sh = mul(inverse, sh) + 0.0
     s, h = sh[..., 0], sh[..., 1]
     r4 = np.concatenate([s[..., None], mul(h[..., None], r)], axis=-1)
 
     row, offset = locate(s, model.s_layout)
-    row = row + neighbor * model.s_layout.rows
+    row = row + neighbor_set * model.s_layout.rows
     g = evaluate(_stacked(model.table_g), row, offset)
     gs = evaluate(_stacked(model.table_g_grad), row, offset)
+    gain = None if model.type_gain is None else model.type_gain[center[:, None], neighbor]
+    if gain is not None:
+        g = mul(g, gain) + 0.0
 
     gr = np.zeros((n, 4, m1))
-    for t in range(ntypes):
-        block = neighbor == t
+    start = 0
+    for size in model.sel:
+        block = slice(start, start + size)
+        start += size
         products = product_to_fix(r4[:, block, :, None], g[:, block, None, :])
         gr += fix_to_flt(_checked_sum(products))
     to_fix(gr, SUM, what="GR accumulator")
@@ -175,11 +202,13 @@ def _evaluate_chunk(
     z = np.zeros((n, model.hidden, model.width))
     out = np.zeros(n)
     dd = np.zeros((n, m1 * m2))
-    for t in range(ntypes):
-        atoms = np.flatnonzero(center == t)
+    terms = np.zeros((model.ntypes, model.width)) if by_type else model.type_terms
+    for t in range(len(model.fit_weights[0])):
+        atoms = np.flatnonzero(center_set == t)
         if atoms.size:
             net = fitting_net(
-                d[atoms], [w[t] for w in model.fit_weights], [b[t] for b in model.fit_biases]
+                d[atoms], [w[t] for w in model.fit_weights], [b[t] for b in model.fit_biases],
+                type_term=terms[center[atoms]],
             )
             for x in (*net.z, *net.activations, *net.received, *net.gradients, net.grad):
                 to_fix(x, DATA, what="fitting net word")
@@ -197,8 +226,12 @@ def _evaluate_chunk(
 
     dr4 = matmul_flt(g, np.swapaxes(dgr, 1, 2), norm=1)
     dg = matmul_flt(r4, dgr, norm=1)
+    if gain is not None:
+        dg = mul(dg, gain) + 0.0
     ds = add(dot(gs, dg), dr4[..., 0])
     dh = dot(r, dr4[..., 1:])
+    if inverse is not None:
+        ds, dh = mul(inverse[..., 0], ds) + 0.0, mul(inverse[..., 1], dh) + 0.0
     dxyz = mul(h[..., None], dr4[..., 1:])
     du = dot(sh_u, np.stack([ds, dh], axis=-1))
     deriv = flush(np.concatenate([du[..., None], dxyz], axis=-1)) + 0.0

@@ -63,12 +63,18 @@ class RtlRun:
 @dataclass(frozen=True)
 class Atoms:
     """Atoms to evaluate: centre types (n,), displacements (n, m, 3), filled slots (n, m), and the
-    neighbour type of each slot (m,)."""
+    neighbour type of each slot (n, m)."""
 
     center_types: NDArray[np.integer]
     rij: NDArray[np.float64]
     mask: NDArray[np.bool_]
-    slot_types: NDArray[np.integer]
+    neighbor_types: NDArray[np.integer]
+
+    def evaluate(self, model: Model) -> Trace:
+        """What the reference makes of them."""
+        return evaluate_atoms(
+            model, self.center_types, self.rij, self.mask, self.neighbor_types
+        )
 
 
 def run_accelerator(
@@ -110,7 +116,7 @@ def run_accelerator(
     """
     work_dir.mkdir(parents=True, exist_ok=True)
     if trace is None:
-        trace = evaluate_atoms(model, atoms.center_types, atoms.rij, atoms.mask)
+        trace = atoms.evaluate(model)
     expected = expected_words(trace, atoms.mask)
     result = _run(model, cfg, atoms, work_dir, build_dir, waves, dict(settings or {}), [])
     counts = atoms.mask.sum(axis=1)
@@ -166,7 +172,7 @@ def find_first_difference(
     """
     traced = replace(cfg, trace=True)
     if trace is None:
-        trace = evaluate_atoms(model, atoms.center_types, atoms.rij, atoms.mask)
+        trace = atoms.evaluate(model)
     options = dict(settings or {}) | {"taps": list(STAGES)}
     before = [] if fault is None else [fault_step(*fault)]
     result = _run(model, traced, atoms, work_dir, build_dir, False, options, before)
@@ -236,7 +242,7 @@ def _run(
     model: Model, cfg: AcceleratorConfig, atoms: Atoms, work_dir: Path, build_dir: Path | None,
     waves: bool, settings: dict[str, Any], before: list[dict[str, Any]],
 ) -> dict[str, NDArray]:
-    stimulus = build_stimulus(atoms.center_types, atoms.rij, atoms.mask, atoms.slot_types)
+    stimulus = build_stimulus(atoms.center_types, atoms.rij, atoms.mask, atoms.neighbor_types)
     slow = 1.0 - max(settings.get("idle_in", 0.0), settings.get("stall_out", 0.0))
     script = [*before, {"op": "load", "image": "image"},
               *evaluation_steps(stimulus, patience(cfg, slow))]

@@ -63,7 +63,7 @@ def build_stimulus(
     center_types: NDArray[np.integer],
     rij: NDArray[np.float64],
     mask: NDArray[np.bool_],
-    slot_types: NDArray[np.integer],
+    neighbor_types: NDArray[np.integer],
 ) -> Stimulus:
     """The neighbour stream of some atoms.
 
@@ -75,8 +75,8 @@ def build_stimulus(
         Displacements, in Å.
     mask : (n, m)
         Which slots hold a neighbour.
-    slot_types : (m,)
-        Neighbour type of each slot, ascending.
+    neighbor_types : (n, m)
+        Neighbour type of each slot, ascending in version 0; anything where the slot is empty.
     """
     beats, last = [], []
     for i, center in enumerate(center_types):
@@ -86,7 +86,7 @@ def build_stimulus(
             beats.append(np.array([[0, 0, 0, control | NONE_BIT]], dtype=np.uint32))
         else:
             words = encode_flt(trunc_flt(rij[i, slots]), what=f"displacement of atom {i}")
-            types = slot_types[slots].astype(np.uint32) | control
+            types = neighbor_types[i, slots].astype(np.uint32) | control
             beats.append(np.concatenate([words, types[:, None]], axis=1).astype(np.uint32))
         marks = np.zeros(len(beats[-1]), dtype=bool)
         marks[-1] = True

@@ -9,17 +9,23 @@ from nvnmd.float_model import predict_float
 from nvnmd.mapping.build import build_tables, effective_distance
 from nvnmd.neighbors import Neighborhood, Overflow, build_neighborhood
 from nvnmd.quantize.forces import assemble_forces
+from nvnmd.quantize.model import Model
 from nvnmd.quantize.reference import evaluate_atoms
 
 EPS = np.finfo(np.float64).eps
 
 
-def neighbours(run: GoldenRun, frame: Frame, overflow: Overflow = "error") -> Neighborhood:
+def neighbours_of(model: Model, frame: Frame, overflow: Overflow = "error") -> Neighborhood:
     """The project's own neighbour list of a frame."""
-    model = run.model
     return build_neighborhood(
-        frame.coord, frame.box, frame.types, model.sel, model.rcut, overflow=overflow
+        frame.coord, frame.box, frame.types, model.sel, model.rcut, overflow=overflow,
+        ntypes=model.shared_types,
     )
+
+
+def neighbours(run: GoldenRun, frame: Frame, overflow: Overflow = "error") -> Neighborhood:
+    """`neighbours_of` the run's model."""
+    return neighbours_of(run.model, frame, overflow)
 
 
 def assert_same_bits(found: np.ndarray, expected: np.ndarray, what: str) -> None:
@@ -42,9 +48,9 @@ def check_neighbours(near: Neighborhood, frame: Frame) -> None:
     assert_same_bits(near.rij, frame.slots["rij"], "displacements")
 
 
-def check_quantized(run: GoldenRun, frame: Frame, near: Neighborhood) -> None:
+def check_quantized(model: Model, frame: Frame, near: Neighborhood) -> None:
     """Slots (where known), atomic energies, forces and virial with no differing bit."""
-    trace = evaluate_atoms(run.model, near.center_types, near.rij, near.mask)
+    trace = evaluate_atoms(model, near.center_types, near.rij, near.mask, near.neighbor_types)
     if frame.slots:
         assert_same_bits(trace.u, frame.slots["env"][..., 0], "u")
         assert_same_bits(trace.r, frame.slots["env"][..., 1:], "truncated displacements")

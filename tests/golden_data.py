@@ -155,40 +155,90 @@ def load_fixture(capacity: int) -> GoldenRun:
     return GoldenRun(name, model, cnn, tuple(frames), None, g_rows)
 
 
+def _folder_settings(config: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "type_map": tuple(config["dpin"]["type_map"]),
+        "sel": tuple(int(s) for s in np.atleast_1d(config["dscp"]["sel"])),
+        "max_nnei": int(config["ctrl"]["MAX_NNEI"]),
+        "rcut": float(config["dscp"]["rcut"]),
+        "rcut_smth": float(config["dscp"]["rcut_smth"]),
+    }
+
+
+def _folder_tables(stored: dict[str, Any]) -> dict[str, NDArray]:
+    """The binary64 coefficients of a `map.npy`, in the shapes of `Model`."""
+    raw = {}
+    for suffix in ("", "_grad"):
+        pair = [np.stack(stored[k + suffix]) for k in ("s", "h")]
+        raw["table_u" + suffix] = np.stack(pair, axis=2)
+        raw["table_g" + suffix] = np.stack([g.reshape(512, -1, 4) for g in stored["g" + suffix]])
+    return raw
+
+
+def _folder_frames(folder: Path) -> tuple[Frame, ...]:
+    with np.load(folder / "expected.npz", allow_pickle=False) as data:
+        return tuple(
+            Frame(
+                f"frame{f}",
+                data["coord"][f].reshape(-1, 3),
+                data["box"][f].reshape(3, 3),
+                data["type"].astype(np.int64),
+                _results(data, "cnn", f),
+                _results(data, "qnn", f),
+                {} if f else {k: data[f"frame0_{k}"] for k in ("rij", "nlist", "env", "net_deriv")},
+            )
+            for f in range(len(data["coord"]))
+        )
+
+
+@cache
+def load_type_folder(folder: Path) -> tuple[Model, tuple[Frame, ...]]:
+    """Model and frames of a folder of version 1, read from DeePMD-kit's own names."""
+    config = read_dict(folder / "nvnmd_cnn" / "config.npy")
+    cnn, qnn = (read_dict(folder / f"nvnmd_{s}" / "weight.npy") for s in ("cnn", "qnn"))
+    stored = read_dict(folder / "nvnmd_cnn" / "map.npy")
+    layouts = tuple(TableLayout.from_config(stored[k]) for k in ("cfg_u2s", "cfg_s2g"))
+    model_settings = _folder_settings(config)
+    ntypes = len(model_settings["type_map"])
+    gains = stored["gt"].reshape(ntypes + 1, ntypes + 1, -1)[:ntypes, :ntypes]
+
+    def layers(weights: dict[str, Any], name: str, suffix: str = "") -> Any:
+        return tuple(
+            (weights[f"{name}.matrix_{i}{suffix}"], weights[f"{name}.bias_{i}{suffix}"])
+            for i in (1, 2, 3)
+        )
+
+    names = ("layer_0.matrix_1", "layer_1.matrix", "layer_2.matrix", "final_layer.matrix")
+    model = Model(
+        version=1,
+        **model_settings,
+        u_layout=layouts[0],
+        s_layout=layouts[1],
+        **{k: to_flt_table(v, k) for k, v in _folder_tables(stored).items()},
+        fit_weights=tuple(qnn[name][None] for name in names),
+        fit_biases=tuple(qnn[f"{name.partition('.')[0]}.bias"][None] for name in names),
+        t_bias_atom_e=qnn["t_bias_atom_e"],
+        davg=cnn["descrpt_attr.t_avg"][:, :2],
+        dstd=cnn["descrpt_attr.t_std"][:, :2],
+        embedding=(layers(cnn, "filter_type_all"),),
+        inv_std=to_flt_table(stored["dstd_inv"][:, :2], "dstd_inv"),
+        type_gain=to_flt_table(gains, "gt"),
+        t_ebd=stored["t_ebd"][:ntypes],
+        tweight=qnn["layer_0.tweight"],
+        type_embedding=((cnn["type_embed_net.matrix_1"], cnn["type_embed_net.bias_1"]),),
+        type_net=layers(cnn, "filter_type_all", "_two_side_ebd"),
+    )
+    return model, _folder_frames(folder)
+
+
 def load_folder(folder: Path) -> GoldenRun:
     """Read a folder of DeePMD-kit's: `nvnmd_cnn`, `nvnmd_qnn` and `expected.npz`."""
     config = read_dict(folder / "nvnmd_cnn" / "config.npy")
     cnn = FloatWeights.from_deepmd(read_dict(folder / "nvnmd_cnn" / "weight.npy"))
     qnn = FloatWeights.from_deepmd(read_dict(folder / "nvnmd_qnn" / "weight.npy"))
     stored = read_dict(folder / "nvnmd_cnn" / "map.npy")
-    raw = {}
-    for suffix in ("", "_grad"):
-        pair = [
-            np.stack([stored[k + suffix][t] for k in ("s", "h")], axis=1) for t in range(cnn.ntypes)
-        ]
-        raw["table_u" + suffix] = np.stack(pair)
-        raw["table_g" + suffix] = np.stack([g.reshape(512, -1, 4) for g in stored["g" + suffix]])
+    raw = _folder_tables(stored)
     layouts = tuple(TableLayout.from_config(stored[k]) for k in ("cfg_u2s", "cfg_s2g"))
-    settings = {
-        "type_map": tuple(config["dpin"]["type_map"]),
-        "sel": tuple(config["dscp"]["sel"]),
-        "max_nnei": int(config["ctrl"]["MAX_NNEI"]),
-        "rcut": float(config["dscp"]["rcut"]),
-        "rcut_smth": float(config["dscp"]["rcut_smth"]),
-    }
-    with np.load(folder / "expected.npz", allow_pickle=False) as data:
-        frames = [
-            Frame(
-                f"frame{f}",
-                data["coord"][f].reshape(-1, 3),
-                data["box"][f].reshape(3, 3),
-                data["type"],
-                _results(data, "cnn", f),
-                _results(data, "qnn", f),
-                {} if f else {k: data[f"frame0_{k}"] for k in ("rij", "nlist", "env", "net_deriv")},
-            )
-            for f in range(len(data["coord"]))
-        ]
     tables = {k: to_flt_table(v, k) for k, v in raw.items()}
-    model = _model(settings, tables, layouts, cnn, qnn)
-    return GoldenRun(folder.name, model, cnn, tuple(frames), raw, None)
+    model = _model(_folder_settings(config), tables, layouts, cnn, qnn)
+    return GoldenRun(folder.name, model, cnn, _folder_frames(folder), raw, None)

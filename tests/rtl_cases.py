@@ -7,7 +7,6 @@ from small_models import random_model
 
 from nvnmd.hdl.export import config_for
 from nvnmd.quantize.model import Model
-from nvnmd.quantize.reference import evaluate_atoms
 from nvnmd.sim.accelerator import Atoms
 
 
@@ -32,9 +31,10 @@ def random_atoms(model: Model, counts: list[list[int]], seed: int = 1, low: floa
     nth = np.concatenate([np.arange(size) for size in model.sel])
     mask = np.stack([nth < np.asarray(row)[slot_types] for row in counts])
     center = np.arange(n) % model.ntypes
-    return Atoms(center, np.where(mask[:, :, None], direction * radius, 0.0), mask, slot_types)
+    return Atoms(center, np.where(mask[:, :, None], direction * radius, 0.0), mask,
+                 np.broadcast_to(slot_types, mask.shape))
 
 
 def trace_of(model: Model, atoms: Atoms):
     """The reference's trace."""
-    return evaluate_atoms(model, atoms.center_types, atoms.rij, atoms.mask)
+    return atoms.evaluate(model)

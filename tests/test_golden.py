@@ -80,7 +80,7 @@ def test_neighbour_list(run, f):
 @pytest.mark.parametrize(("run", "f"), cases(), indirect=["run"])
 def test_quantized_network(run, f):
     frame = run.frames[f]
-    check_quantized(run, frame, neighbours(run, frame, overflow_of(frame)))
+    check_quantized(run.model, frame, neighbours(run, frame, overflow_of(frame)))
 
 
 @pytest.mark.parametrize(("run", "f"), cases(), indirect=["run"])

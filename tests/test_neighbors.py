@@ -148,6 +148,31 @@ def test_truncate_keeps_the_nearest(cluster):
     assert cut.counts[:, 0].max() == 2
 
 
+def test_types_that_share_their_slots(cluster):
+    """Version 1: one list by distance; the nearest of all types are kept."""
+    x, types = cluster
+    near = build_neighborhood(x, None, types, (6,), 6.0, ntypes=3)
+    # sorted by type: atoms 1, 2, 3, 0, 4
+    np.testing.assert_array_equal(near.index[3], [0, 1, 2, 4, -1, -1])
+    np.testing.assert_array_equal(near.neighbor_types[3], [0, 0, 0, 1, -1, -1])
+    np.testing.assert_array_equal(near.index[0], [4, 3, 1, 2, -1, -1])
+    np.testing.assert_array_equal(near.neighbor_types[0], [1, 1, 0, 0, -1, -1])
+    np.testing.assert_array_equal(near.counts[[3, 0]], [[3, 1, 0], [2, 2, 0]])
+    assert (near.slot_types == -1).all()
+    cut = build_neighborhood(x, None, types, (3,), 6.0, ntypes=3, overflow="truncate")
+    np.testing.assert_array_equal(cut.index, near.index[:, :3])
+    np.testing.assert_array_equal(cut.counts[0], [1, 2, 0])
+    assert cut.dropped == 5
+    with pytest.raises(NeighborOverflowError, match=(
+        r"atom 0 has 4 neighbours within 6 Å, but sel admits 3 \(largest count 4\)"
+    )):
+        build_neighborhood(x, None, types, (3,), 6.0, ntypes=3)
+    with pytest.raises(InputError, match="atom 4 has type 1, expected 0 to 0"):
+        build_neighborhood(x, None, [0, 0, 0, 0, 1], (6,), 6.0, ntypes=1)
+    with pytest.raises(ValueError, match="one sel"):
+        build_neighborhood(x, None, types, (6, 6), 6.0, ntypes=2)
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

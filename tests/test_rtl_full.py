@@ -28,7 +28,8 @@ def hood_of(run, frame):
 
 
 def atoms_of(hood, chosen):
-    return Atoms(hood.center_types[chosen], hood.rij[chosen], hood.mask[chosen], hood.slot_types)
+    return Atoms(hood.center_types[chosen], hood.rij[chosen], hood.mask[chosen],
+                 hood.neighbor_types[chosen])
 
 
 def check(run, cfg, atoms, work, builds):
@@ -53,8 +54,7 @@ def test_fixture(capacity, fold, cols, builds, tmp_path):
     hoods = [hood_of(run, frame) for frame in run.frames]
     everyone = Atoms(
         *(np.concatenate([getattr(h, name) for h in hoods])
-          for name in ("center_types", "rij", "mask")),
-        hoods[0].slot_types,
+          for name in ("center_types", "rij", "mask", "neighbor_types")),
     )
     rtl = check(run, cfg, everyone, tmp_path, builds)
     assert everyone.mask.sum(axis=1).max() > (200 if capacity == 256 else 40)

@@ -48,7 +48,7 @@ def atoms(model):
 
 
 def stimulus_of(atoms):
-    return build_stimulus(atoms.center_types, atoms.rij, atoms.mask, atoms.slot_types)
+    return build_stimulus(atoms.center_types, atoms.rij, atoms.mask, atoms.neighbor_types)
 
 
 def outcome(results, name, trace, atoms):
@@ -243,7 +243,8 @@ def test_corner_displacements(model, cfg, builds):
             packed_rij[i, start : start + len(slots)] = rij[i, slots]
             packed_mask[i, start : start + len(slots)] = True
             start += size
-    atoms = Atoms(np.arange(len(distances)) % model.ntypes, packed_rij, packed_mask, slot_types)
+    atoms = Atoms(np.arange(len(distances)) % model.ntypes, packed_rij, packed_mask,
+                  np.broadcast_to(slot_types, packed_mask.shape))
     stimulus = stimulus_of(atoms)
     trace = trace_of(model, atoms)
     script = [{"op": "load", "image": "image"}, *evaluation_steps(stimulus, patience(cfg))]
