@@ -4,7 +4,7 @@ Normal numbers scaled by ``1/sqrt(nin + nout)``, as DeePMD-kit draws them, with 
 Without gains the 32 features of an embedding net differ little (each layer adds a small term to
 copies of its input), so the descriptor hardly changes from atom to atom, and a fitting net needs
 slopes dE/dD near the edge of the hardware's format (below 8) to make forces of ordinary size. On
-216-atom GeTe, runs of 300 to 500 steps of several seeds: 0.31-0.39 eV/Å and a largest slope of 5-6.5
+216-atom GeTe, runs of 300 to 500 steps of several seeds: 0.31-0.39 eV/Å and slopes up to 5-6.5
 without gains, 0.29-0.31 eV/Å and 3-4 with them.
 """
 
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
@@ -21,6 +22,8 @@ from nvnmd.weights import FloatWeights, Layer
 
 # Weights and biases of the embedding layers after the first
 EMBEDDING_WEIGHT_GAIN, EMBEDDING_BIAS_GAIN = 4.0, 0.5
+# Width of a type vector
+TYPE_WIDTH = 8
 # Weights of the first fitting layer; biases of all fitting layers
 FITTING_WEIGHT_GAIN, FITTING_BIAS_GAIN = 2.0, 0.5
 
@@ -54,7 +57,10 @@ def draw_net(
 
 
 def initial_weights(
-    descriptor: DescriptorConfig, fitting: FittingConfig, statistics: Statistics
+    descriptor: DescriptorConfig,
+    fitting: FittingConfig,
+    statistics: Statistics,
+    version: int = 0,
 ) -> FloatWeights:
     """Draw all nets.
 
@@ -64,8 +70,11 @@ def initial_weights(
         Widths and seeds; without a seed the operating system gives one.
     statistics : Statistics
         Of the training data.
+    version : int
+        NVNMD version.
     """
-    ntypes, deeper = len(descriptor.sel), len(descriptor.neuron) - 1
+    ntypes, deeper = len(statistics.t_bias_atom_e), len(descriptor.neuron) - 1
+    nets_drawn = ntypes if version == 0 else 1
     rng = np.random.default_rng(descriptor.seed)
     embedding = tuple(
         draw_net(
@@ -74,8 +83,9 @@ def initial_weights(
             [1.0] + [EMBEDDING_WEIGHT_GAIN] * deeper,
             [1.0] + [EMBEDDING_BIAS_GAIN] * deeper,
         )
-        for _ in range(ntypes)
+        for _ in range(nets_drawn)
     )
+    types = {} if version == 0 else _draw_type_nets(rng, descriptor, ntypes)
     rng = np.random.default_rng(fitting.seed)
     inputs, hidden = descriptor.neuron[-1] * descriptor.axis_neuron, len(fitting.neuron)
     nets = [
@@ -85,8 +95,10 @@ def initial_weights(
             [FITTING_WEIGHT_GAIN] + [1.0] * hidden,
             [FITTING_BIAS_GAIN] * (hidden + 1),
         )
-        for _ in range(ntypes)
+        for _ in range(nets_drawn)
     ]
+    if version == 1:
+        (types["tweight"], _), = draw_net(rng, (TYPE_WIDTH, fitting.neuron[0]))
     return FloatWeights(
         embedding=embedding,
         fit_weights=tuple(np.stack([w for w, _ in layer]) for layer in zip(*nets, strict=True)),
@@ -95,4 +107,16 @@ def initial_weights(
         dstd=statistics.dstd,
         t_bias_atom_e=statistics.t_bias_atom_e,
         min_nbor_dist=statistics.min_nbor_dist,
+        **types,
     )
+
+
+def _draw_type_nets(
+    rng: np.random.Generator, descriptor: DescriptorConfig, ntypes: int
+) -> dict[str, Any]:
+    """Draw the type embedding, whose bias is 0, and the net of the gains."""
+    ((matrix, bias),) = draw_net(rng, (ntypes, TYPE_WIDTH), None, [0.0])
+    return {
+        "type_embedding": ((matrix, bias),),
+        "type_net": draw_net(rng, (2 * TYPE_WIDTH, *descriptor.neuron)),
+    }

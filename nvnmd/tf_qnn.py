@@ -35,6 +35,7 @@ from nvnmd.training_loop import (
     summary,
     warn_dropped,
 )
+from nvnmd.weight_grid import on_grid
 from nvnmd.weights import FloatWeights
 
 MODEL_FILE = "model.nvnmd"
@@ -126,7 +127,7 @@ def train_qnn(
     KeyboardInterrupt
         Ctrl-C, after a checkpoint has been written.
     """
-    weights = _load_cnn(cnn_dir, config)
+    weights = before = _load_cnn(cnn_dir, config)
     tables = read_map(cnn_dir / MAP_FILE)
     checkpoint = None
     if restart is not None:
@@ -153,10 +154,12 @@ def train_qnn(
     seconds = run.loop()
     warn_dropped(neighbors, log)
 
-    trained = model.weights
     origin = {"command": "train-qnn", "steps": run.step}
-    frozen = freeze_model(trained, tables, config, origin=origin)
+    frozen = freeze_model(model.weights, tables, config, origin=origin)
     _check_against_reference(model, frozen, frames, neighbors)
+    # the first stage's weights, not the checkpoint's: a continued run ends as an uninterrupted one
+    trained = on_grid(model.weights, before)
+    frozen = freeze_model(trained, tables, config, origin=origin)
     log("check: the first frame's energies and forces have the bits of the integer reference")
     bare = dataclasses.replace(trained, embedding=((),) * config.ntypes)
     write_dict(out_dir / "weight.npy", bare.to_deepmd(config.descriptor.sel))

@@ -29,6 +29,7 @@ from nvnmd.training_loop import (
     summary,
     warn_dropped,
 )
+from nvnmd.weight_grid import on_grid
 from nvnmd.weights import FloatWeights
 
 # XLA takes some seconds to compile each layout; trainings with fewer steps per layout do not earn
@@ -72,7 +73,7 @@ class _Part:
         seed: int | None,
     ) -> None:
         self.cache = cache
-        self.layouts = make_layouts(systems, batch_sizes, slots.tolist())
+        self.layouts = make_layouts(systems, batch_sizes, slots.tolist(), ntypes=cache.ntypes)
         self.sampler = BatchSampler([s.nframes for s in systems], batch_sizes, seed)
 
     def draw(self) -> Batch:
@@ -135,7 +136,8 @@ def train_cnn(
     statistics = collect_statistics(cache, config.descriptor.rcut_smth)
     slots = statistics.largest_counts
     log(
-        f"statistics: smallest distance {statistics.min_nbor_dist:.4f} Å, most neighbours per type "
+        f"statistics: smallest distance {statistics.min_nbor_dist:.4f} Å, most neighbours"
+        f"{'' if config.version == 1 else ' per type'} "
         f"{slots.tolist()} of sel {list(config.descriptor.sel)}"
     )
     warn_dropped(cache, log)
@@ -152,7 +154,9 @@ def train_cnn(
     elif init_model is not None:
         weights = _load_initial(init_model, config)
     else:
-        weights = initial_weights(config.descriptor, config.fitting, statistics)
+        weights = initial_weights(
+            config.descriptor, config.fitting, statistics, config.version
+        )
     low, high = s_range(weights, config.descriptor.rcut, config.descriptor.rcut_smth)
     if high - low > S_SPAN:
         log(
@@ -179,7 +183,8 @@ def train_cnn(
         log(f"continuing at step {checkpoint.step}")
     seconds = run.loop()
 
-    weights = model.weights
+    # the integer network rounds weights down: from here on there is nothing to round
+    weights = on_grid(model.weights)
     weights.save(out_dir / "weights.npz")
     write_dict(out_dir / "weight.npy", weights.to_deepmd(config.descriptor.sel))
     write_dict(out_dir / "config.npy", deepmd_config(config, weights))
@@ -207,6 +212,10 @@ def _load_initial(path: Path, config: RunConfig) -> FloatWeights:
         return FloatWeights.from_arrays(unprefixed(checkpoint.arrays, "weights"))
     widths = tuple(bias.shape[0] for _, bias in weights.embedding[0])
     hidden = tuple(bias.shape[1] for bias in weights.fit_biases[:-1])
+    if weights.version != config.version:
+        raise InputError(
+            f"{path}: weights of version {weights.version}, the input has {config.version}"
+        )
     wanted = (config.ntypes, config.descriptor.neuron, config.fitting.neuron)
     if (weights.ntypes, widths, hidden) != wanted:
         raise InputError(
