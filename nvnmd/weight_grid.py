@@ -1,4 +1,4 @@
-"""Fitting weights moved to where the integer network holds them exactly, at the end of a training."""
+"""Fitting weights where the integer network holds them exactly, at the end of a training."""
 
 from __future__ import annotations
 
