@@ -28,12 +28,12 @@ class FramePairs:
     ----------
     order : (n,) int64
         Input index of each atom sorted by type.
-    counts : (n, ntypes) int64
-        Neighbours per sorted atom and type.
+    counts : (n, blocks) int64
+        Neighbours per sorted atom and block of slots: per type in version 0, one block in 1.
     center, neighbor : (p,) int32
         Sorted atoms of each pair.
     kind, place : (p,) int32
-        Neighbour type, and rank among the neighbours of that type.
+        Block of slots, and place in it.
     rij : (p, 3) float64
         Displacements in Å.
     """
@@ -50,11 +50,15 @@ class FramePairs:
     def of(cls, near: Neighborhood) -> FramePairs:
         """Take the filled slots of a neighbourhood."""
         center, slot = np.nonzero(near.mask)
-        kind = near.slot_types[slot]
-        first = np.searchsorted(near.slot_types, np.arange(near.counts.shape[1]))
+        block, counts = near.slot_types, near.counts
+        if (block < 0).all():
+            # All types share the slots.
+            block, counts = np.zeros_like(block), counts.sum(axis=1, keepdims=True)
+        kind = block[slot]
+        first = np.searchsorted(block, np.arange(counts.shape[1]))
         return cls(
             order=near.order,
-            counts=near.counts,
+            counts=counts,
             center=center.astype(np.int32),
             neighbor=near.index[center, slot],
             kind=kind.astype(np.int32),
@@ -76,13 +80,15 @@ class NeighborCache:
     systems : sequence of System
         The data.
     sel : sequence of int
-        Slots per neighbour type.
+        Slots per neighbour type; one number if all types share them.
     rcut : float
         Cut-off in Å.
     type_map : sequence of str
-        Element names, for messages.
+        Element names.
     overflow : {"error", "truncate"}
         See `build_neighborhood`.
+    shared : bool
+        Whether all types share the slots (version 1).
     """
 
     def __init__(
@@ -93,12 +99,19 @@ class NeighborCache:
         type_map: Sequence[str],
         *,
         overflow: Overflow = "error",
+        shared: bool = False,
     ) -> None:
+        self.shared = shared
         self.systems, self.sel, self.rcut = systems, tuple(sel), rcut
         self.type_map, self.overflow = tuple(type_map), overflow
         self.dropped: dict[tuple[int, int], int] = {}
         self._kept: dict[tuple[int, int], FramePairs] = {}
         self._bytes = 0
+
+    @property
+    def ntypes(self) -> int:
+        """Number of atom types."""
+        return len(self.type_map)
 
     def pairs(self, system: int, frame: int) -> FramePairs:
         """Return the pairs of one frame.
@@ -121,6 +134,7 @@ class NeighborCache:
                 self.rcut,
                 overflow=self.overflow,
                 type_names=self.type_map,
+                ntypes=self.ntypes if self.shared else None,
             )
         except (InputError, NeighborOverflowError) as error:
             raise type(error)(f"{data.path}: frame {frame}: {error}") from None
@@ -144,7 +158,7 @@ class Layout:
     atoms : tuple of int
         Rows for the centre atoms of each type.
     slots : tuple of int
-        Neighbour slots of each type.
+        Neighbour slots of each type; one number in version 1.
     """
 
     frames: int
@@ -192,6 +206,7 @@ def make_layouts(
     batch_sizes: Sequence[int],
     slots: Sequence[int],
     *,
+    ntypes: int | None = None,
     distinct: int = 4,
 ) -> list[Layout]:
     """Choose the layout of every system's batches.
@@ -203,7 +218,9 @@ def make_layouts(
     batch_sizes : sequence of int
         Frames per batch, per system; cut to the frames there are.
     slots : (ntypes,) sequence of int
-        Slots of each neighbour type.
+        Slots of each neighbour type; one number in version 1.
+    ntypes : int, optional
+        Number of types, where it is not that of `slots`.
     distinct : int
         Up to this many different layouts are exact. With more, rows are rounded up to a coarse
         grid, because each layout is compiled once.
@@ -216,7 +233,7 @@ def make_layouts(
     exact = []
     for system, size in zip(systems, batch_sizes, strict=True):
         frames = min(size, system.nframes)
-        counts = np.bincount(system.types, minlength=len(slots)) * frames
+        counts = np.bincount(system.types, minlength=ntypes or len(slots)) * frames
         exact.append(Layout(frames, tuple(int(c) for c in counts), tuple(slots)))
     if len(set(exact)) <= distinct:
         return exact
@@ -256,7 +273,7 @@ def pack(
     """
     data = cache.systems[system]
     rows, m = sum(layout.atoms), sum(layout.slots)
-    ntypes = len(layout.slots)
+    ntypes = len(layout.atoms)
     per_type = np.bincount(data.types, minlength=ntypes)
     first_row = np.cumsum(layout.atoms) - np.asarray(layout.atoms)
     first_slot = np.cumsum(layout.slots) - np.asarray(layout.slots)
@@ -360,7 +377,7 @@ class BatchSampler:
 def largest_counts(
     cache: NeighborCache, progress: Callable[[int, int], None] | None = None
 ) -> NDArray[np.int64]:
-    """Return the most neighbours of each type that any atom of any frame has, (ntypes,)."""
+    """Return the most neighbours of each block of slots that any atom of any frame has."""
     largest = np.zeros(len(cache.sel), dtype=np.int64)
     total = sum(system.nframes for system in cache.systems)
     done = 0

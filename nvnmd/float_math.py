@@ -25,6 +25,7 @@ class Math(Protocol):
     def concat(self, parts: Sequence[Array], axis: int) -> Array: ...
     def reshape(self, x: Array, shape: Sequence[int]) -> Array: ...
     def transpose(self, x: Array) -> Array: ...
+    def take(self, x: Array, rows: Array) -> Array: ...
 
 
 class NumpyMath:
@@ -65,3 +66,6 @@ class NumpyMath:
 
     def transpose(self, x: Array) -> Array:
         return np.swapaxes(x, -1, -2)
+
+    def take(self, x: Array, rows: Array) -> Array:
+        return np.take(x, rows, axis=0)

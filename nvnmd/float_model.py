@@ -13,6 +13,10 @@ Per centre atom, with r the displacement to a neighbour and sw the quintic switc
 - GR = R4ᵀ G / NIX, D[M2 i + k] = sum over the four rows of GR[c, i] GR[c, (i + k) mod M1];
 - energy = fitting(D) + t_bias_atom_e, one net per centre type, tanh4, second and later hidden
   layers add their input.
+
+Version 1 has one net of each kind for all types and no mean (an empty slot contributes nothing);
+G is multiplied by a gain per pair of types, and the first fitting layer receives a term of the
+centre's type (`float_types`).
 """
 
 from __future__ import annotations
@@ -25,7 +29,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from nvnmd.float_math import Array, Math, NumpyMath
-from nvnmd.float_nets import Net, describe, describe_gradient, embed, fit, switch
+from nvnmd.float_nets import Net, describe, describe_gradient, embed, environment, fit
+from nvnmd.float_types import TypeTerms, type_terms
 from nvnmd.neighbors import Neighborhood, Overflow, build_neighborhood
 
 
@@ -38,9 +43,9 @@ class Shape:
     atoms : tuple of int
         Centre atoms of each type; atoms come in blocks of one type, ascending.
     slots : tuple of int
-        Slots present for each neighbour type, in the same order.
+        Slots present for each neighbour type, in the same order; one number in version 1.
     sel : tuple of int
-        Slots of the model; `sel - slots` empty ones are added in closed form.
+        Slots of the model, likewise; `sel - slots` empty ones are added in closed form.
     rcut, rcut_smth : float
         Cut-off and start of smoothing in Å.
     axis_neuron : int
@@ -74,49 +79,6 @@ def nix(slots: int) -> int:
     return power
 
 
-def environment(
-    xp: Math,
-    rij: Array,
-    mask: Array,
-    davg: Array,
-    dstd: Array,
-    rcut_smth: float,
-    rcut: float,
-) -> tuple[Array, Array, Array, Array]:
-    """Return s, h and their derivatives by distance, divided by the distance.
-
-    Parameters
-    ----------
-    xp : Math
-        Array library.
-    rij : (a, m, 3)
-        Displacements in Å; anything finite in empty slots.
-    mask : (a, m) bool
-        Whether a slot is filled.
-    davg, dstd : (a, 2)
-        Statistics of each centre's type.
-    rcut_smth, rcut : float
-        Range of the switch in Å.
-
-    Returns
-    -------
-    s, h, ds, dh : (a, m)
-        ``ds`` is (ds/dr)/r, so that the gradient by displacement is ``ds * rij``.
-    """
-    square = rij[..., 0] ** 2 + rij[..., 1] ** 2 + rij[..., 2] ** 2
-    r = xp.sqrt(xp.where(mask, square, 1.0))
-    inverse = 1.0 / r
-    sw, dsw = switch(xp, r, rcut_smth, rcut)
-    zero = 0.0
-    radial = xp.where(mask, sw * inverse, zero)
-    angular = xp.where(mask, sw * inverse * inverse, zero)
-    dradial = xp.where(mask, (dsw - sw * inverse) * inverse * inverse, zero)
-    dangular = xp.where(mask, (dsw - 2.0 * sw * inverse) * inverse * inverse * inverse, zero)
-    s = (radial - davg[:, 0:1]) / dstd[:, 0:1]
-    h = angular / dstd[:, 1:2]
-    return s, h, dradial / dstd[:, 0:1], dangular / dstd[:, 1:2]
-
-
 def atomic_energies(
     xp: Math,
     shape: Shape,
@@ -127,6 +89,8 @@ def atomic_energies(
     dstd: Array,
     rij: Array,
     mask: Array,
+    terms: TypeTerms | None = None,
+    kind: Array = None,
 ) -> tuple[Array, Array]:
     """Return atomic energies and the gradient of the total energy by every displacement.
 
@@ -137,9 +101,9 @@ def atomic_energies(
     shape : Shape
         Sizes; `a = sum(shape.atoms)` centres, `m = sum(shape.slots)` slots.
     embedding : per neighbour type, layers (weight, bias)
-        Embedding nets.
+        Embedding nets; one in version 1.
     fitting : per centre type, layers (weight, bias)
-        Fitting nets.
+        Fitting nets; one in version 1.
     t_bias : (ntypes,)
         Atomic energy bias in eV.
     davg, dstd : (ntypes, 2)
@@ -148,6 +112,10 @@ def atomic_energies(
         Displacements from centre to neighbour in Å.
     mask : (a, m) bool
         Filled slots.
+    terms : TypeTerms, optional
+        Version 1: what the types contribute.
+    kind : (a, m) int
+        Version 1: the neighbours' types, any type in empty slots.
 
     Returns
     -------
@@ -167,15 +135,21 @@ def atomic_energies(
 
     gr: Array = None
     row0: Array = None
+    gain: Array = None
+    center = np.repeat(np.arange(len(shape.atoms)), shape.atoms)
+    if terms is not None:
+        gain = xp.take(terms.gains, (center * len(shape.atoms))[:, None] + kind)
     features, start = [], 0
     for t, width in enumerate(shape.slots):
         block = slice(start, start + width)
         start += width
         g, dg = embed(xp, embedding[t], s[:, block, None])
+        if gain is not None:
+            g, dg = g * gain, dg * gain
         part = xp.transpose(r4[:, block]) @ g
         gr = part if gr is None else gr + part
         features.append((block, g, dg))
-        if absent[t]:
+        if absent[t] and terms is None:
             empty, _ = embed(xp, embedding[t], s_empty)
             term = absent[t] * s_empty * empty
             row0 = term if row0 is None else row0 + term
@@ -185,14 +159,8 @@ def atomic_energies(
     gr = gr / shape.nix
     d = describe(xp, gr, shape.axis_neuron)
 
-    energies, gradients, start = [], [], 0
-    for t, count in enumerate(shape.atoms):
-        if count:
-            energy, gradient = fit(xp, fitting[t], d[start : start + count])
-            energies.append(energy + t_bias[t])
-            gradients.append(gradient)
-        start += count
-    dd = xp.concat(gradients, 0)
+    energy, dd = _fitted(xp, shape, fitting, d, None if terms is None else terms.first)
+    energy = energy + xp.take(t_bias, center)
 
     dgr = xp.transpose(describe_gradient(xp, gr, dd, shape.axis_neuron) / shape.nix)
     dr4 = xp.concat([g @ dgr for _, g, _ in features], 1)
@@ -201,7 +169,23 @@ def atomic_energies(
     by_h = dr4[..., 1] * rij[..., 0] + dr4[..., 2] * rij[..., 1] + dr4[..., 3] * rij[..., 2]
     radial = by_s * ds + by_h * dh
     pair = radial[..., None] * rij + h[..., None] * dr4[..., 1:]
-    return xp.concat(energies, 0), pair
+    return energy, pair
+
+
+def _fitted(
+    xp: Math, shape: Shape, fitting: Sequence[Net], d: Array, first: Array | None
+) -> tuple[Array, Array]:
+    """Outputs (a,) and their gradients (a, M1*M2) of the fitting net of each atom."""
+    if first is not None:
+        return fit(xp, fitting[0], d, _Rows(xp, shape.atoms)(first))
+    energies, gradients, start = [], [], 0
+    for t, count in enumerate(shape.atoms):
+        if count:
+            energy, gradient = fit(xp, fitting[t], d[start : start + count])
+            energies.append(energy)
+            gradients.append(gradient)
+        start += count
+    return xp.concat(energies, 0), xp.concat(gradients, 0)
 
 
 class FloatParameters(Protocol):
@@ -219,6 +203,12 @@ class FloatParameters(Protocol):
     def dstd(self) -> Array: ...
     @property
     def t_bias_atom_e(self) -> Array: ...
+    @property
+    def tweight(self) -> Array | None: ...
+    @property
+    def type_embedding(self) -> Net: ...
+    @property
+    def type_net(self) -> Net: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -268,7 +258,7 @@ def predict_float(
     types : (n,) array_like of int
         Types.
     sel : sequence of int
-        Slots per neighbour type.
+        Slots per neighbour type; one number in version 1.
     rcut, rcut_smth : float
         Cut-off and start of smoothing in Å.
     axis_neuron : int
@@ -285,7 +275,8 @@ def predict_float(
     InputError, NeighborOverflowError
         See `build_neighborhood`.
     """
-    near = build_neighborhood(coord, box, types, sel, rcut, overflow=overflow)
+    shared = None if parameters.tweight is None else len(parameters.t_bias_atom_e)
+    near = build_neighborhood(coord, box, types, sel, rcut, overflow=overflow, ntypes=shared)
     return predict_neighborhood(
         parameters, near, sel=sel, rcut=rcut, rcut_smth=rcut_smth, axis_neuron=axis_neuron
     )
@@ -301,8 +292,14 @@ def predict_neighborhood(
     axis_neuron: int = 4,
 ) -> FloatPrediction:
     """Predict one frame whose neighbours are known; see `predict_float`."""
-    ntypes = len(sel)
-    keep, widths = occupied_slots(near.counts.max(axis=0), sel)
+    ntypes = len(parameters.t_bias_atom_e)
+    terms = None
+    counts = near.counts
+    if parameters.tweight is not None:
+        xp = NumpyMath()
+        terms = type_terms(xp, parameters.type_embedding, parameters.type_net, parameters.tweight)
+        counts = counts.sum(axis=1, keepdims=True)
+    keep, widths = occupied_slots(counts.max(axis=0), sel)
     shape = Shape(
         atoms=tuple(int(np.sum(near.center_types == t)) for t in range(ntypes)),
         slots=widths,
@@ -317,12 +314,14 @@ def predict_neighborhood(
         NumpyMath(),
         shape,
         parameters.embedding,
-        [[(w[t], b[t]) for w, b in layers] for t in range(ntypes)],
+        [[(w[t], b[t]) for w, b in layers] for t in range(len(layers[0][0]))],
         parameters.t_bias_atom_e,
         parameters.davg,
         parameters.dstd,
         rij,
         index >= 0,
+        terms,
+        np.maximum(near.neighbor_types[:, keep], 0),
     )
     force = pair.sum(axis=1)
     filled = index >= 0

@@ -34,6 +34,49 @@ def switch(xp: Math, r: Array, rcut_smth: float, rcut: float) -> tuple[Array, Ar
     return sw, dsw
 
 
+def environment(
+    xp: Math,
+    rij: Array,
+    mask: Array,
+    davg: Array,
+    dstd: Array,
+    rcut_smth: float,
+    rcut: float,
+) -> tuple[Array, Array, Array, Array]:
+    """Return s, h and their derivatives by distance, divided by the distance.
+
+    Parameters
+    ----------
+    xp : Math
+        Array library.
+    rij : (a, m, 3)
+        Displacements in Å; anything finite in empty slots.
+    mask : (a, m) bool
+        Whether a slot is filled.
+    davg, dstd : (a, 2)
+        Statistics of each centre's type.
+    rcut_smth, rcut : float
+        Range of the switch in Å.
+
+    Returns
+    -------
+    s, h, ds, dh : (a, m)
+        ``ds`` is (ds/dr)/r, so that the gradient by displacement is ``ds * rij``.
+    """
+    square = rij[..., 0] ** 2 + rij[..., 1] ** 2 + rij[..., 2] ** 2
+    r = xp.sqrt(xp.where(mask, square, 1.0))
+    inverse = 1.0 / r
+    sw, dsw = switch(xp, r, rcut_smth, rcut)
+    zero = 0.0
+    radial = xp.where(mask, sw * inverse, zero)
+    angular = xp.where(mask, sw * inverse * inverse, zero)
+    dradial = xp.where(mask, (dsw - sw * inverse) * inverse * inverse, zero)
+    dangular = xp.where(mask, (dsw - 2.0 * sw * inverse) * inverse * inverse * inverse, zero)
+    s = (radial - davg[:, 0:1]) / dstd[:, 0:1]
+    h = angular / dstd[:, 1:2]
+    return s, h, dradial / dstd[:, 0:1], dangular / dstd[:, 1:2]
+
+
 def embed(xp: Math, net: Net, s: Array) -> tuple[Array, Array]:
     """Evaluate an embedding net and its derivative.
 
@@ -92,7 +135,7 @@ def tanh4(xp: Math, z: Array) -> tuple[Array, Array]:
     return y, square * (a * 0.25 - 0.75) + 1.0
 
 
-def fit(xp: Math, net: Net, d: Array) -> tuple[Array, Array]:
+def fit(xp: Math, net: Net, d: Array, first: Array | None = None) -> tuple[Array, Array]:
     """Evaluate a fitting net and the derivative of its output by its input.
 
     Parameters
@@ -103,6 +146,8 @@ def fit(xp: Math, net: Net, d: Array) -> tuple[Array, Array]:
         Hidden layers and a last linear one with one output.
     d : (a, n)
         Descriptors.
+    first : (a, nout), optional
+        What else the first layer adds before its activation (version 1: the type's term).
 
     Returns
     -------
@@ -113,7 +158,10 @@ def fit(xp: Math, net: Net, d: Array) -> tuple[Array, Array]:
     """
     x, slopes = d, []
     for k, (weight, bias) in enumerate(net[:-1]):
-        y, slope = tanh4(xp, x @ weight + bias)
+        z = x @ weight + bias
+        if k == 0 and first is not None:
+            z = z + first
+        y, slope = tanh4(xp, z)
         slopes.append(slope)
         x = x + y if _skips(k, weight) else y
     weight, bias = net[-1]

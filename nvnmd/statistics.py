@@ -26,13 +26,14 @@ class Statistics:
     ----------
     davg, dstd : (ntypes, 2) float64
         Mean and deviation of the radial column sw/r and of the angular columns (1/Å) per centre
-        type, over all slots, empty ones counted as 0. The angular mean is 0.
+        type, over all slots, empty ones counted as 0. The angular mean is 0; in version 1 so is
+        the radial one.
     t_bias_atom_e : (ntypes,) float64
         Energy of an atom of each type in eV.
     min_nbor_dist : float
         Smallest distance of two atoms in Å.
     largest_counts : (ntypes,) int64
-        Most neighbours of each type that an atom has.
+        Most neighbours of each type that an atom has; in version 1 (1,), of all types together.
     """
 
     davg: NDArray[np.float64]
@@ -72,14 +73,14 @@ def collect_statistics(
     -----
     As DeePMD-kit does it, but over all frames, not over a random sample: the deviation of a type
     is ``sqrt(<v²> - <v>²)``, for the angular columns with x, y and z taken together, at least
-    0.01; a type without atoms gets ``1/rcut``.
+    0.01; a type without atoms gets ``1/rcut``. Version 1 sets the mean to 0 afterwards.
     """
-    ntypes, slots = len(cache.sel), sum(cache.sel)
+    ntypes, slots = cache.ntypes, sum(cache.sel)
     count = np.zeros(ntypes)
     total = np.zeros((ntypes, 2))
     squares = np.zeros((ntypes, 2))
     nearest = np.inf
-    largest = np.zeros(ntypes, dtype=np.int64)
+    largest = np.zeros(len(cache.sel), dtype=np.int64)
     frames = sum(system.nframes for system in cache.systems)
     done = 0
     for k, system in enumerate(cache.systems):
@@ -114,6 +115,8 @@ def collect_statistics(
     deviation = np.maximum(deviation, PROTECTION)
     deviation[~present] = 1.0 / cache.rcut
     mean[:, 1] = 0.0
+    if cache.shared:
+        mean[:] = 0.0
     return Statistics(
         davg=mean,
         dstd=deviation,

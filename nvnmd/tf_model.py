@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,10 @@ from numpy.typing import NDArray
 
 from nvnmd.batches import Batch, Layout
 from nvnmd.float_model import Shape, atomic_energies
+from nvnmd.float_types import TypeTerms, type_terms
 from nvnmd.tf_adam import Adam
 from nvnmd.tf_runtime import tf
-from nvnmd.weights import FloatWeights
+from nvnmd.weights import FloatWeights, Net
 
 Tensor = Any
 
@@ -56,6 +58,9 @@ class TfMath:
     def transpose(self, x: Tensor) -> Tensor:
         return tf.linalg.matrix_transpose(x)
 
+    def take(self, x: Tensor, rows: Tensor) -> Tensor:
+        return tf.gather(x, rows)
+
 
 class TfFloatModel:
     """Trainable float model with its optimizer state.
@@ -65,7 +70,7 @@ class TfFloatModel:
     weights : FloatWeights
         Initial weights; the statistics stay as they are.
     sel : sequence of int
-        Slots per neighbour type.
+        Slots per neighbour type; one number in version 1.
     rcut, rcut_smth : float
         Å.
     axis_neuron : int
@@ -87,20 +92,17 @@ class TfFloatModel:
         self.sel, self.rcut, self.rcut_smth = tuple(sel), rcut, rcut_smth
         self.axis_neuron, self.xla = axis_neuron, xla
         self._fixed = weights
-        self._embedding = [
-            [(tf.Variable(w), tf.Variable(b)) for w, b in net] for net in weights.embedding
-        ]
         layers = list(zip(weights.fit_weights, weights.fit_biases, strict=True))
+        self._embedding = [_variables(net) for net in weights.embedding]
         self._fitting = [
-            [(tf.Variable(w[t]), tf.Variable(b[t])) for w, b in layers]
-            for t in range(weights.ntypes)
+            _variables([(w[t], b[t]) for w, b in layers]) for t in range(len(layers[0][0]))
         ]
-        self._variables = [
-            variable
-            for net in self._embedding + self._fitting
-            for layer in net
-            for variable in layer
-        ]
+        nets = self._embedding + self._fitting
+        self._variables = [variable for net in nets for layer in net for variable in layer]
+        self._types: _TypeNets | None = None
+        if weights.version == 1:
+            self._types = _TypeNets(weights)
+            self._variables += self._types.variables
         self._adam = Adam(self._variables)
         self._functions: dict[tuple[str, Layout], Callable[..., Tensor]] = {}
 
@@ -108,20 +110,16 @@ class TfFloatModel:
     def weights(self) -> FloatWeights:
         """The present weights."""
         depth = len(self._fitting[0])
-        return FloatWeights(
-            embedding=tuple(
-                tuple((w.numpy(), b.numpy()) for w, b in net) for net in self._embedding
-            ),
+        return replace(
+            self._fixed,
+            embedding=tuple(_arrays(net) for net in self._embedding),
             fit_weights=tuple(
                 np.stack([net[k][0].numpy() for net in self._fitting]) for k in range(depth)
             ),
             fit_biases=tuple(
                 np.stack([net[k][1].numpy() for net in self._fitting]) for k in range(depth)
             ),
-            davg=self._fixed.davg,
-            dstd=self._fixed.dstd,
-            t_bias_atom_e=self._fixed.t_bias_atom_e,
-            min_nbor_dist=self._fixed.min_nbor_dist,
+            **({} if self._types is None else self._types.weights),
         )
 
     @property
@@ -191,6 +189,12 @@ class TfFloatModel:
         self, layout: Layout, rij: Tensor, index: Tensor, frame: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         rows = sum(layout.atoms)
+        terms = kind = None
+        if self._types is not None:
+            terms = self._types.terms()
+            # Empty slots point behind the last row; any type will do for them.
+            types = np.append(np.repeat(np.arange(len(layout.atoms)), layout.atoms), 0)
+            kind = tf.gather(types, index)
         energy, pair = atomic_energies(
             TfMath(),
             Shape(
@@ -208,6 +212,8 @@ class TfFloatModel:
             tf.constant(self._fixed.dstd),
             rij,
             index < rows,
+            terms,
+            kind,
         )
         total = tf.math.unsorted_segment_sum(energy, frame, layout.frames + 1)[: layout.frames]
         on_neighbors = tf.math.unsorted_segment_sum(
@@ -253,3 +259,44 @@ def _arguments(batch: Batch) -> tuple[Any, ...]:
     """Return what `_errors` takes, as tensors."""
     parts = (batch.rij, batch.index, batch.frame, batch.energy, batch.force, batch.virial)
     return (*(tf.constant(part) for part in parts), tf.constant(batch.natoms, tf.float64))
+
+
+class _TypeNets:
+    """Version 1: the trained variables that tell the types apart.
+
+    The bias of the type embedding stays as it is: it would only double what its matrix learns.
+    """
+
+    def __init__(self, weights: FloatWeights) -> None:
+        self._fixed = weights
+        self._matrices = [tf.Variable(w) for w, _ in weights.type_embedding]
+        self._net = _variables(weights.type_net)
+        self._tweight = tf.Variable(weights.tweight)
+        nets = [variable for layer in self._net for variable in layer]
+        self.variables = [*self._matrices, *nets, self._tweight]
+
+    @property
+    def weights(self) -> dict[str, Any]:
+        """The present values, under the names of `FloatWeights`."""
+        biases = [bias for _, bias in self._fixed.type_embedding]
+        return {
+            "type_embedding": tuple(
+                (w.numpy(), b) for w, b in zip(self._matrices, biases, strict=True)
+            ),
+            "type_net": _arrays(self._net),
+            "tweight": self._tweight.numpy(),
+        }
+
+    def terms(self) -> TypeTerms:
+        """What the types contribute."""
+        biases = [tf.constant(bias) for _, bias in self._fixed.type_embedding]
+        embedding = list(zip(self._matrices, biases, strict=True))
+        return type_terms(TfMath(), embedding, self._net, self._tweight)
+
+
+def _variables(net: Sequence[tuple[Any, Any]]) -> list[tuple[Tensor, Tensor]]:
+    return [(tf.Variable(w), tf.Variable(b)) for w, b in net]
+
+
+def _arrays(net: Sequence[tuple[Tensor, Tensor]]) -> Net:
+    return tuple((w.numpy(), b.numpy()) for w, b in net)

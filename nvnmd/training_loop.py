@@ -265,7 +265,10 @@ def load_data(
             "loss: start_pref_v or limit_pref_v is not 0, but no system has a virial.npy"
         )
     dscp = config.descriptor
-    return systems, NeighborCache(systems, dscp.sel, dscp.rcut, config.type_map, overflow=overflow)
+    cache = NeighborCache(
+        systems, dscp.sel, dscp.rcut, config.type_map, overflow=overflow, shared=config.version == 1
+    )
+    return systems, cache
 
 
 def warn_dropped(cache: NeighborCache, log: Log) -> None:
