@@ -1,13 +1,13 @@
 """Reading and writing DeePMD-kit's `config.npy`, `weight.npy` and `map.npy`.
 
 Each holds one pickled dictionary in a NumPy object array. A pickle can run code, so the reader
-admits NumPy arrays, NumPy scalars and plain Python values only and refuses anything else by name.
+(plain_pickle.py) admits NumPy arrays, NumPy scalars and plain Python values only and refuses
+anything else by name.
 """
 
 from __future__ import annotations
 
 import io
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,26 +17,10 @@ from numpy.lib import format as npy
 
 from nvnmd.atomic_file import atomic_write
 from nvnmd.errors import ModelFileError
+from nvnmd.plain_pickle import load_plain
 
-_ALLOWED = {
-    (module, name)
-    for module, names in {
-        "numpy": ("ndarray", "dtype"),
-        "numpy._core.multiarray": ("_reconstruct", "scalar"),
-        "numpy.core.multiarray": ("_reconstruct", "scalar"),
-    }.items()
-    for name in names
-}
-
-
-class _PlainUnpickler(pickle.Unpickler):
-    """An unpickler that knows NumPy's arrays and scalars and no other class or function."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _ALLOWED:
-            raise pickle.UnpicklingError(f"it refers to {module}.{name}, which is not admitted")
-        # NumPy 1 wrote numpy.core, whose import NumPy 2 deprecates.
-        return super().find_class(module.replace("numpy.core", "numpy._core"), name)
+# Far above the largest table file (2.2 MB per type), far below what hurts
+MAX_BYTES = 256 << 20
 
 
 def read_dict(path: str | Path) -> dict[str, Any]:
@@ -58,22 +42,25 @@ def read_dict(path: str | Path) -> dict[str, Any]:
         plain values.
     """
     try:
-        stream = io.BytesIO(Path(path).read_bytes())
+        with open(path, "rb") as file:
+            data = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise ModelFileError(f"{path}: cannot be read ({error.strerror})") from None
     try:
+        if len(data) > MAX_BYTES:
+            raise ValueError(f"more than {MAX_BYTES} bytes")
+        stream = io.BytesIO(data)
         version = npy.read_magic(stream)
         header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
         shape, _, dtype = header(stream)
-        if dtype != np.dtype(object) or int(np.prod(shape)) != 1:
+        if dtype != np.dtype(object) or shape not in ((), (1,)):
             raise ValueError(f"expected one object, found {dtype} of shape {shape}")
-        array = _PlainUnpickler(stream).load()
-        content = array.reshape(-1)[0]
+        content = load_plain(data[stream.tell() :])
         if not isinstance(content, dict):
             raise ValueError(f"expected a dictionary, found {type(content).__name__}")
     # A damaged pickle can raise nearly anything from inside the unpickler.
     except Exception as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise ModelFileError(f"{path}: not a readable DeePMD-kit file: {reason}") from None
     return content
 

@@ -1,0 +1,279 @@
+"""The blocks of `model.pb`: fitting weights, tables, settings and type arrays as rows of bits.
+
+Each block has a function that packs it and one that takes it apart again. Shapes are those of the
+NVNMD computer: 32 features, 4 axis neurons, fitting nets 128-128-128-128-1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nvnmd.mapping.layout import TableLayout
+from nvnmd.mapping.lookup import evaluate, locate
+from nvnmd.modelpb_bits import Bits, cut_rows, fit, from_bits, to_bits
+from nvnmd.quantize.formats import decode_flt, encode_flt
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+M1, M2, WIDTH, HIDDEN = 32, 4, 128, 3
+ROW, FLT_BITS, FIX_BITS = 72, 29, 32
+WEIGHT_BITS, EXPONENT_BITS, BIAS_BITS = 18, 3, 29
+WEIGHT_FRAC, FIX_FRAC = 16, 23
+INDEX_BITS, SEL_BITS, SHIFT_BITS = 9, 9, 8
+LEAST_CFG_ROWS = 128
+TABLE_ROWS = 512
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Sizes that follow from NVNMD version and neighbour capacity.
+
+    Attributes
+    ----------
+    version : int
+        0 or 1.
+    max_nnei : int
+        128 or 256.
+    """
+
+    version: int
+    max_nnei: int
+
+    @property
+    def units(self) -> int:
+        """Units that share the fitting net's columns (NSTDM)."""
+        return self.max_nnei // 2
+
+    @property
+    def types(self) -> int:
+        """Types that the blocks have room for."""
+        return 32 if self.version else 4
+
+    @property
+    def nets(self) -> int:
+        """Fitting nets that the blocks have room for."""
+        return 1 if self.version else 4
+
+    @property
+    def columns(self) -> int:
+        """Columns (rows) of a layer that a unit holds."""
+        return WIDTH // self.units
+
+    @property
+    def unit_bits(self) -> int:
+        """Bits of a unit's string."""
+        hidden = self.columns * (WIDTH * WEIGHT_BITS + EXPONENT_BITS + BIAS_BITS)
+        return HIDDEN * hidden + self.columns * WEIGHT_BITS + EXPONENT_BITS + BIAS_BITS
+
+    @property
+    def cfg_bits(self) -> int:
+        """Bits of the settings."""
+        if self.version:
+            return SHIFT_BITS
+        return INDEX_BITS + self.types * SEL_BITS + self.types**2 * M1 * FIX_BITS + SHIFT_BITS
+
+    @property
+    def blocks(self) -> dict[str, tuple[int, int]]:
+        """Rows and bits per row of each block, in the order of the file."""
+        cfg = max(-(-self.cfg_bits // ROW), LEAST_CFG_ROWS)
+        fit = self.nets * self.units * -(-self.unit_bits // ROW)
+        net = {"cfg": (cfg, ROW), "fps": (fit, ROW), "bps": (fit, ROW)}
+        if self.version:
+            one = FLT_BITS
+            small, large = TABLE_ROWS * 2 * 4, TABLE_ROWS * M1 * 4
+            return net | {
+                "swt": (small, one), "dsw": (small, one), "std": (self.types * 2, one),
+                "fea": (large, one), "gra": (large, one),
+                "gtt": (self.types**2 * M1, one), "avc": (self.types * WIDTH, one),
+            }  # fmt: skip
+        # two outputs a row for s and h, four for G; (a, b) and (c, d) in a half of the rows each
+        small = self.types * TABLE_ROWS * 2
+        large = self.types * TABLE_ROWS * M1 // 4 * 2
+        s_row, g_row = 2 * 2 * FLT_BITS, 4 * 2 * FLT_BITS
+        return net | {
+            "swt": (small, s_row), "dsw": (small, s_row),
+            "fea": (large, g_row), "gra": (large, g_row),
+        }  # fmt: skip
+
+
+def quantize(w: Floats, axis: int) -> tuple[Integers, Integers]:
+    """Mantissas of 16 fraction bits and the exponents shared along `axis` (never negative)."""
+    largest = np.abs(w).max(axis=axis, keepdims=True)
+    exponent = np.where(largest > 0, np.frexp(largest)[1] - 1, 0)
+    exponent = fit(
+        np.maximum(exponent, 0), EXPONENT_BITS, signed=False, what="exponent of a fitting weight"
+    )
+    mantissa = np.sign(w) * np.floor(np.ldexp(np.abs(w), WEIGHT_FRAC - exponent))
+    return mantissa.astype(np.int64), np.squeeze(exponent, axis)
+
+
+def pack_fitting(
+    weights: list[Floats], biases: list[Floats], geometry: Geometry, *, backward: bool
+) -> Bits:
+    """Rows of one fitting net in the block `fps`, or `bps` with `backward`.
+
+    Parameters
+    ----------
+    weights, biases : per layer (nin, nout) and (nout,)
+        The last layer's bias is part of the head's energy shifts; zero is written here.
+    """
+    units = geometry.units
+    parts = []
+    for w, b in zip(weights[:-1], biases[:-1], strict=True):
+        mantissa, exponent = quantize(w, 1 if backward else 0)
+        vectors = mantissa if backward else mantissa.T
+        bias = fit(np.ldexp(b, FIX_FRAC), BIAS_BITS, what="bias of the fitting net")
+        parts += [
+            to_bits(vectors.reshape(units, -1), WEIGHT_BITS),
+            to_bits(exponent.reshape(units, -1), EXPONENT_BITS),
+            to_bits(bias.reshape(units, -1), BIAS_BITS),
+        ]
+    mantissa, exponent = quantize(weights[-1], 0)
+    parts += [
+        to_bits(mantissa.reshape(units, -1), WEIGHT_BITS),
+        np.tile(to_bits(exponent, EXPONENT_BITS), (units, 1)),
+        np.zeros((units, BIAS_BITS), dtype=np.uint8),
+    ]
+    return cut_rows(np.concatenate(parts, axis=1), ROW)
+
+
+def unpack_fitting(
+    rows: Bits, geometry: Geometry, *, backward: bool
+) -> tuple[list[Floats], list[Floats]]:
+    """Weights and biases of the rows of one fitting net, the reverse of `pack_fitting`."""
+    units, columns = geometry.units, geometry.columns
+    strings = rows.reshape(units, -1)
+    position = 0
+
+    def take(count: int, width: int, signed: bool) -> Integers:
+        nonlocal position
+        piece = strings[:, position : position + count * width]
+        position += count * width
+        return from_bits(piece, width, signed=signed)
+
+    weights, biases = [], []
+    for _ in range(HIDDEN):
+        mantissa = take(columns * WIDTH, WEIGHT_BITS, True).reshape(WIDTH, WIDTH)
+        exponent = take(columns, EXPONENT_BITS, False).reshape(WIDTH, 1)
+        vectors = np.ldexp(mantissa.astype(np.float64), exponent - WEIGHT_FRAC)
+        weights.append(np.ascontiguousarray(vectors if backward else vectors.T))
+        bias = take(columns, BIAS_BITS, True).reshape(WIDTH)
+        biases.append(np.ldexp(bias.astype(np.float64), -FIX_FRAC))
+    mantissa = take(columns, WEIGHT_BITS, True).reshape(WIDTH, 1)
+    exponent = take(1, EXPONENT_BITS, False)[:1]
+    weights.append(np.ldexp(mantissa.astype(np.float64), exponent - WEIGHT_FRAC))
+    biases.append(np.zeros(1))
+    return weights, biases
+
+
+def pack_table(table: Floats, geometry: Geometry, what: str) -> Bits:
+    """Rows of a table's coefficients (ntab, 512, outputs, 4), a to d."""
+    words = encode_flt(table, what=what)
+    if geometry.version:
+        pairs = np.stack([words[0, :, :, :2], words[0, :, :, 2:]], axis=1)
+        return to_bits(pairs.reshape(-1, 1), FLT_BITS)
+    whole = np.zeros((geometry.types, *words.shape[1:]), dtype=np.int64)
+    whole[: len(words)] = words
+    outputs = 2 if words.shape[2] == 2 else 4
+    halves = [part.reshape(-1, outputs * 2) for part in (whole[..., :2], whole[..., 2:])]
+    return to_bits(np.concatenate(halves), FLT_BITS)
+
+
+def unpack_table(rows: Bits, outputs: int, tables: int, geometry: Geometry) -> Floats:
+    """Coefficients (tables, 512, outputs, 4) of a table's rows, the reverse of `pack_table`."""
+    words = from_bits(rows, FLT_BITS)
+    if geometry.version:
+        pairs = words.reshape(TABLE_ROWS, 2, outputs, 2)
+        table = np.concatenate([pairs[:, 0], pairs[:, 1]], axis=-1)[None]
+    else:
+        halves = words.reshape(2, geometry.types, TABLE_ROWS, outputs, 2)
+        table = np.concatenate([halves[0], halves[1]], axis=-1)[:tables]
+    return decode_flt(table)
+
+
+def empty_slots(
+    table_u: Floats, u_layout: TableLayout, table_g: Floats, s_layout: TableLayout
+) -> Floats:
+    """``s(0)*G(s(0))``, a product of flt factors, by centre and neighbour type: (n, n, M1)."""
+    row, offset = locate(np.zeros(1), u_layout)
+    s = np.concatenate([evaluate(table[:, :1], row, offset)[:, 0] for table in table_u])
+    row, offset = locate(s, s_layout)
+    g = np.stack([evaluate(table, row, offset) for table in table_g], axis=1)
+    return np.asarray(s[:, None, None] * g)
+
+
+def pack_cfg(
+    geometry: Geometry, *, index: int, sel: tuple[int, ...], empty: Floats | None, nix_shift: int
+) -> Bits:
+    """Rows of the settings; all but `nix_shift` are version 0's.
+
+    Parameters
+    ----------
+    index : int
+        Row of the G tables at s = 0.
+    sel : tuple of int
+        Slots per type.
+    empty : (ntypes, ntypes, M1)
+        What an empty slot adds to the first row of GR, by centre and neighbour type.
+    nix_shift : int
+        log2 of NIX.
+    """
+    shift = to_bits([-nix_shift], SHIFT_BITS)
+    parts = [shift]
+    if geometry.version == 0 and empty is not None:
+        types = geometry.types
+        slots = np.zeros(types, dtype=np.int64)
+        slots[: len(sel)] = sel
+        whole = np.zeros((types, types, M1))
+        whole[: len(empty), : len(empty)] = empty
+        fixed = fit(np.ldexp(whole, FIX_FRAC), FIX_BITS, what="contribution of an empty slot")
+        parts = [
+            to_bits(fit([index], INDEX_BITS, signed=False, what="least s"), INDEX_BITS),
+            to_bits(fit(slots, SEL_BITS, signed=False, what="sel"), SEL_BITS),
+            to_bits(fixed.reshape(-1), FIX_BITS), shift,
+        ]  # fmt: skip
+    rows = cut_rows(np.concatenate(parts)[None], ROW)
+    return np.pad(rows, ((0, max(LEAST_CFG_ROWS - len(rows), 0)), (0, 0)))
+
+
+def pack_type_arrays(
+    geometry: Geometry, inv_std: Floats, type_gain: Floats, type_terms: Floats
+) -> dict[str, Bits]:
+    """Rows of the blocks `std`, `gtt` and `avc`, which only version 1 has.
+
+    Parameters
+    ----------
+    inv_std : (ntypes, 2)
+    type_gain : (ntypes, ntypes, M1)
+    type_terms : (ntypes, 128)
+        What the centre's type adds in the first fitting layer, not rounded.
+    """
+    types, n = geometry.types, len(inv_std)
+    std = np.zeros((types, 2), dtype=np.int64)
+    std[:n] = encode_flt(inv_std, what="inverse deviation")
+    gain = np.zeros((types, types, M1), dtype=np.int64)
+    gain[:n, :n] = encode_flt(type_gain, what="type gain")
+    terms = np.zeros((types, WIDTH), dtype=np.int64)
+    terms[:n] = fit(np.ldexp(type_terms, FIX_FRAC), BIAS_BITS, what="type term of the fitting net")
+    split = np.concatenate([gain[..., 0::2], gain[..., 1::2]], axis=-1)
+    return {
+        name: to_bits(words.reshape(-1, 1), FLT_BITS)
+        for name, words in (("std", std), ("gtt", split), ("avc", terms))
+    }
+
+
+def unpack_type_arrays(
+    blocks: dict[str, Bits], ntypes: int, geometry: Geometry
+) -> tuple[Floats, Floats, Floats]:
+    """Inverse deviations, type gains and type terms, the reverse of `pack_type_arrays`."""
+    types = geometry.types
+    std = decode_flt(from_bits(blocks["std"], FLT_BITS)).reshape(types, 2)
+    split = decode_flt(from_bits(blocks["gtt"], FLT_BITS)).reshape(types, types, 2, M1 // 2)
+    gain = np.swapaxes(split, 2, 3).reshape(types, types, M1)
+    fixed = from_bits(blocks["avc"], BIAS_BITS, signed=True).reshape(types, WIDTH)
+    terms = np.ldexp(fixed.astype(np.float64), -FIX_FRAC)
+    return std[:ntypes], gain[:ntypes, :ntypes], terms[:ntypes]
