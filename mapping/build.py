@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from nvnmd.errors import InputError
 from nvnmd.mapping.embedding import Layer, embedding_jet
 from nvnmd.mapping.layout import TableLayout, s_layout, u_layout
+from nvnmd.mapping.type_tables import TypeTables, build_type_tables
 
 Array = NDArray[np.float64]
 
@@ -33,9 +34,12 @@ class Tables:
     u_layout, s_layout : TableLayout
         Where the rows lie.
     u, u_grad : ndarray, shape (ntypes, rows, 2, 4)
-        Cubics a, b, c, d of (s, h) and of (ds/du, dh/du), per centre type.
+        Cubics a, b, c, d of (s, h) and of (ds/du, dh/du), per centre type; in version 1 one table
+        for all types, without mean and deviation.
     g, g_grad : ndarray, shape (ntypes, rows, M1, 4)
-        Cubics of G and dG/ds, per neighbour type.
+        Cubics of G and dG/ds, per neighbour type; in version 1 one table, before the gains.
+    types : TypeTables or None
+        Version 1: what the types contribute.
     """
 
     u_layout: TableLayout
@@ -44,6 +48,17 @@ class Tables:
     u_grad: Array
     g: Array
     g_grad: Array
+    types: TypeTables | None = None
+
+    @property
+    def version(self) -> int:
+        """NVNMD version."""
+        return 0 if self.types is None else 1
+
+    @property
+    def ntypes(self) -> int:
+        """Number of atom types."""
+        return len(self.u) if self.types is None else self.types.ntypes
 
 
 def effective_distance(dmin: float, min_nbor_dist: float, rcut_smth: float) -> float:
@@ -247,3 +262,43 @@ def build_tables(
     u, u_values, u_slopes = build_u_tables(davg, dstd, rcut, rcut_smth, dmin)
     s, g_values, g_slopes = build_g_tables(embedding, least_s(davg, dstd))
     return Tables(u, s, u_values, u_slopes, g_values, g_slopes)
+
+
+def build_shared_tables(
+    embedding: Sequence[Layer],
+    type_embedding: Sequence[Layer],
+    type_net: Sequence[Layer],
+    davg: Array,
+    dstd: Array,
+    rcut: float,
+    rcut_smth: float,
+    dmin: float,
+) -> Tables:
+    """Build all tables of a version 1 model.
+
+    Parameters
+    ----------
+    embedding : sequence of (W, b)
+        The embedding net of all types.
+    type_embedding, type_net : sequence of (W, b)
+        See `nvnmd.float_types`.
+    davg, dstd : ndarray, shape (ntypes, 2)
+        Statistics of the environment; the tables of s and h do not contain them.
+    rcut, rcut_smth, dmin : float
+        Å, see `build_tables`.
+
+    Returns
+    -------
+    Tables
+
+    Raises
+    ------
+    InputError
+        If `rcut` is beyond the table of u.
+    """
+    u, u_values, u_slopes = build_u_tables(
+        np.zeros((1, 2)), np.ones((1, 2)), rcut, rcut_smth, dmin
+    )
+    s, g_values, g_slopes = build_g_tables([embedding], 0.0)
+    types = build_type_tables(type_embedding, type_net, davg, dstd)
+    return Tables(u, s, u_values, u_slopes, g_values, g_slopes, types)

@@ -23,7 +23,11 @@ _NBIT = {
     "NBIT_ADDR": 32, "NBIT_SYS": 32, "NBIT_BYPASS_DATA": 32, "NBIT_CFG": 64, "NBIT_NET": 72,
     "NBIT_MODEL_HEAD": 32, "NBIT_IDX_S2G": 9, "NBIT_NEIB": 9,
 }  # fmt: skip
-_TYPES = 4
+# Most types that the hardware of each version holds, and bits of a type index
+_TYPES = {0: 4, 1: 32}
+_TYPE_BITS = {0: 2, 1: 5}
+# Width of a type vector
+_TYPE_WIDTH = 8
 
 
 def s_range(weights: FloatWeights, rcut: float, rcut_smth: float) -> tuple[float, float]:
@@ -43,7 +47,7 @@ def s_range(weights: FloatWeights, rcut: float, rcut_smth: float) -> tuple[float
 
 
 def deepmd_config(config: RunConfig, weights: FloatWeights) -> dict[str, Any]:
-    """Return the dictionary of `config.npy` for a float model of version 0.
+    """Return the dictionary of `config.npy` for a float model.
 
     Parameters
     ----------
@@ -56,12 +60,17 @@ def deepmd_config(config: RunConfig, weights: FloatWeights) -> dict[str, Any]:
     ntypes = config.ntypes
     smin, smax = s_range(weights, dscp.rcut, dscp.rcut_smth)
     units = config.max_nnei // 2
+    types, shared = _TYPES[config.version], config.version == 1
+    blocks = 1 if shared else types
     bits = dict(_NBIT)
-    bits["NBIT_SEL"] = (units * _TYPES - 1).bit_length()
+    bits["NBIT_SEL"] = (units * blocks - 1).bit_length()
+    bits["NBIT_SPE"] = _TYPE_BITS[config.version]
+    bits["NBIT_ATOM"] = bits["NBIT_CRD3"] + bits["NBIT_SPE"]
     layers = len(fitn.neuron) + 1
+    extra = {} if shared else {"ntypex": 1, "ntypex_max": 1}
     return {
         "dscp": {
-            "sel": list(dscp.sel),
+            "sel": dscp.sel[0] if shared else list(dscp.sel),
             "rcut": float(dscp.rcut),
             "rcut_smth": float(dscp.rcut_smth),
             "neuron": list(dscp.neuron),
@@ -72,7 +81,7 @@ def deepmd_config(config: RunConfig, weights: FloatWeights) -> dict[str, Any]:
             "rc_max": 8.0,
             "M1": dscp.neuron[-1],
             "M2": dscp.axis_neuron,
-            "SEL": [*dscp.sel, *([0] * (_TYPES - ntypes))],
+            "SEL": dscp.sel[0] if shared else [*dscp.sel, *([0] * (types - ntypes))],
             "NNODE_FEAS": [1, *dscp.neuron],
             "nlayer_fea": len(dscp.neuron),
             "same_net": 1,
@@ -80,9 +89,8 @@ def deepmd_config(config: RunConfig, weights: FloatWeights) -> dict[str, Any]:
             "NIDP": sum(dscp.sel),
             "NIX": nix(sum(dscp.sel)),
             "ntype": ntypes,
-            "ntypex": 1,
-            "ntypex_max": 1,
-            "ntype_max": _TYPES,
+            **extra,
+            "ntype_max": types,
             "dmin": np.float64(weights.min_nbor_dist),
             "smin": np.float64(smin),
             "smax": np.float64(smax),
@@ -93,17 +101,19 @@ def deepmd_config(config: RunConfig, weights: FloatWeights) -> dict[str, Any]:
             "NNODE_FITS": [dscp.neuron[-1] * dscp.axis_neuron, *fitn.neuron, 1],
             "nlayer_fit": layers,
             "NLAYER": layers,
+            **({"NTAVC": _TYPE_WIDTH} if shared else {}),
         },
         "dpin": {"type_map": list(config.type_map)},
         "size": {
             "Na": 4096,
             "NaX": 32768,
             "NAEXT": 4096,
-            "NTYPE": _TYPES,
-            "NTYPEX": 1,
+            "NTYPE": types,
+            # DeePMD-kit writes this name instead of a number
+            "NTYPEX": "ntypex_max" if shared else 1,
             "NH_DATA": [0] * 7,
             "NW_DATA": [0] * 7,
-            "NH_SIM": [0] * 9,
+            "NH_SIM": [0] * (12 if shared else 9),
         },
         "ctrl": {
             "MAX_NNEI": config.max_nnei,
@@ -111,7 +121,7 @@ def deepmd_config(config: RunConfig, weights: FloatWeights) -> dict[str, Any]:
             "NSTDM_M1": 32,
             "NSTDM_M2": units // 32,
             "NSTDM_M1X": 8,
-            "NSEL": units * _TYPES,
+            "NSEL": units * blocks,
             "NSADV": units + 1,
             "VERSION": config.version,
             "SUB_VERSION": 1,

@@ -66,34 +66,55 @@ def freeze_model(
         davg=weights.davg,
         dstd=weights.dstd,
         embedding=weights.embedding,
+        **_type_fields(weights, tables),
         origin=dict(origin or {}),
     )
 
 
+def _type_fields(weights: FloatWeights, tables: Tables) -> dict[str, Any]:
+    """What only a model of version 1 has."""
+    if tables.types is None:
+        return {}
+    ntypes = tables.ntypes
+    return {
+        "inv_std": to_flt_table(tables.types.dstd_inv[:, :2], "dstd_inv"),
+        "type_gain": to_flt_table(tables.types.gain[:ntypes, :ntypes], "gt"),
+        "t_ebd": tables.types.vectors[:ntypes],
+        "tweight": weights.tweight,
+        "type_embedding": weights.type_embedding,
+        "type_net": weights.type_net,
+    }
+
+
 def _check(weights: FloatWeights, tables: Tables, config: RunConfig) -> None:
     """Compare the sizes of weights, tables and input document."""
-    ntypes = config.ntypes
-    if config.version != 0:
-        raise InputError(f"nvnmd/version: {config.version}, only version 0 can be frozen")
-    if weights.ntypes != ntypes or len(weights.t_bias_atom_e) != ntypes:
+    ntypes, version = config.ntypes, config.version
+    if weights.version != version or tables.version != version:
+        raise InputError(
+            f"nvnmd/version: {version}, but the weights are of version {weights.version} and the "
+            f"tables of version {tables.version}"
+        )
+    if weights.ntypes != ntypes:
         raise InputError(
             f"nvnmd/type_map: names {ntypes} types, but the weights hold "
             f"{len(weights.t_bias_atom_e)}"
         )
-    if len(config.descriptor.sel) != ntypes:
-        raise InputError(
-            f"nvnmd/sel: {len(config.descriptor.sel)} entries, expected {ntypes}, one per type"
-        )
-    if len(tables.u) != ntypes or len(tables.g) != ntypes:
-        raise ModelFileError(f"tables of {len(tables.u)} types with weights of {ntypes}")
+    slots = config.descriptor.sel
+    if version == 1 and len(slots) != 1:
+        raise InputError(f"nvnmd/sel: {len(slots)} entries, expected one number in version 1")
+    if version == 0 and len(slots) != ntypes:
+        raise InputError(f"nvnmd/sel: {len(slots)} entries, expected {ntypes}, one per type")
+    if tables.ntypes != ntypes:
+        raise ModelFileError(f"tables of {tables.ntypes} types with weights of {ntypes}")
+    nets = ntypes if version == 0 else 1
     inputs = tables.g.shape[2] * config.descriptor.axis_neuron
     widths = (*config.fitting.neuron, 1)
     for layer, width in enumerate(widths):
         found = weights.fit_weights[layer].shape if layer < len(weights.fit_weights) else None
-        if found != (ntypes, inputs, width):
+        if found != (nets, inputs, width):
             raise InputError(
                 f"fitting layer {layer}: the weights have shape {found}, "
-                f"expected {(ntypes, inputs, width)} from the input document"
+                f"expected {(nets, inputs, width)} from the input document"
             )
         inputs = width
     if len(weights.fit_weights) != len(widths):

@@ -10,8 +10,14 @@ import numpy as np
 
 from nvnmd.deepmd_files import read_dict, write_dict
 from nvnmd.errors import ModelFileError
-from nvnmd.mapping.build import Tables, build_tables, effective_distance
+from nvnmd.mapping.build import (
+    Tables,
+    build_shared_tables,
+    build_tables,
+    effective_distance,
+)
 from nvnmd.mapping.layout import TableLayout
+from nvnmd.mapping.type_tables import TypeTables
 from nvnmd.weights import FloatWeights
 
 MAP_FILE = "map.npy"
@@ -37,6 +43,17 @@ def tables_of_weights(
         If `rcut` is beyond the table of u.
     """
     distance = effective_distance(dmin, weights.min_nbor_dist, rcut_smth)
+    if weights.version == 1:
+        return build_shared_tables(
+            weights.embedding[0],
+            weights.type_embedding,
+            weights.type_net,
+            weights.davg,
+            weights.dstd,
+            rcut,
+            rcut_smth,
+            distance,
+        )
     return build_tables(weights.embedding, weights.davg, weights.dstd, rcut, rcut_smth, distance)
 
 
@@ -44,6 +61,7 @@ def tables_to_map(tables: Tables) -> dict[str, Any]:
     """Return the dictionary of `map.npy`.
 
     Each table is a list per type of (rows, 4*outputs), coefficients a, b, c, d adjacent per output.
+    In version 1 the lists have one entry, and what the types contribute follows.
     """
 
     def rows(table: np.ndarray) -> list[np.ndarray]:
@@ -55,7 +73,7 @@ def tables_to_map(tables: Tables) -> dict[str, Any]:
             for x0, x1, step, row0, row1 in layout.to_config()
         ]
 
-    return {
+    content: dict[str, Any] = {
         "cfg_u2s": config(tables.u_layout),
         "cfg_s2g": config(tables.s_layout),
         "s": rows(tables.u[:, :, :1]),
@@ -65,19 +83,22 @@ def tables_to_map(tables: Tables) -> dict[str, Any]:
         "g": rows(tables.g),
         "g_grad": rows(tables.g_grad),
     }
+    if tables.types is not None:
+        types = tables.types
+        content["t_ebd"] = types.vectors
+        content["gt"] = types.gain.reshape(-1, types.gain.shape[-1])
+        content["davg_opp"], content["dstd_inv"] = types.davg_opp, types.dstd_inv
+    return content
 
 
 def tables_from_map(content: Mapping[str, Any], source: str | Path = MAP_FILE) -> Tables:
-    """Take the dictionary of a `map.npy` of version 0.
+    """Take the dictionary of a `map.npy`; with `gt` it is of version 1, else of version 0.
 
     Raises
     ------
     ModelFileError
-        A key is missing, shapes or layouts contradict each other, a number is not finite, or the
-        model is of version 1.
+        A key is missing, shapes or layouts contradict each other, or a number is not finite.
     """
-    if "gt" in content:
-        raise ModelFileError(f"{source}: tables of NVNMD version 1, expected version 0")
     try:
         layouts = {key: TableLayout.from_config(content[key]) for key in ("cfg_u2s", "cfg_s2g")}
         raw = {
@@ -93,6 +114,9 @@ def tables_from_map(content: Mapping[str, Any], source: str | Path = MAP_FILE) -
                 raise ValueError(f"{key} has shape {table.shape}, expected {expected}")
             if not np.all(np.isfinite(table)):
                 raise ValueError(f"{key} has a value that is not finite")
+        types = _types_from_map(content, outputs) if "gt" in content else None
+        if types is not None and len(raw["s"]) != 1:
+            raise ValueError(f"{len(raw['s'])} tables of s, expected one in version 1")
     except KeyError as error:
         raise ModelFileError(f"{source}: the key {error} is missing") from None
     except (ValueError, TypeError, IndexError) as error:
@@ -109,6 +133,32 @@ def tables_from_map(content: Mapping[str, Any], source: str | Path = MAP_FILE) -
         cubics("s_grad", "h_grad"),
         cubics("g"),
         cubics("g_grad"),
+        types,
+    )
+
+
+def _types_from_map(content: Mapping[str, Any], outputs: int) -> TypeTables:
+    """Take what version 1 adds; raises KeyError and ValueError."""
+    found = {
+        key: np.asarray(content[key], dtype=np.float64)
+        for key in ("t_ebd", "gt", "davg_opp", "dstd_inv")
+    }
+    n = len(found["t_ebd"])
+    expected = {
+        "t_ebd": (n, found["t_ebd"].shape[-1]),
+        "gt": (n * n, outputs),
+        "davg_opp": (n - 1, 4),
+        "dstd_inv": (n - 1, 4),
+    }
+    for key, array in found.items():
+        if array.shape != expected[key]:
+            raise ValueError(f"{key} has shape {array.shape}, expected {expected[key]}")
+        if not np.all(np.isfinite(array)):
+            raise ValueError(f"{key} has a value that is not finite")
+    if found["davg_opp"].any():
+        raise ValueError("davg_opp is not 0, but the hardware of version 1 has no mean")
+    return TypeTables(
+        found["t_ebd"], found["gt"].reshape(n, n, outputs), found["davg_opp"], found["dstd_inv"]
     )
 
 
@@ -118,7 +168,7 @@ def write_map(path: str | Path, tables: Tables) -> None:
 
 
 def read_map(path: str | Path) -> Tables:
-    """Read a `map.npy` of version 0, from this program or from DeePMD-kit.
+    """Read a `map.npy` of either version, from this program or from DeePMD-kit.
 
     Raises
     ------
@@ -146,7 +196,8 @@ def map_folder(folder: str | Path, output: str | Path | None = None) -> Path:
     Raises
     ------
     ModelFileError
-        A file is missing or damaged, has no embedding nets, or is of version 1.
+        A file is missing or damaged, has no embedding nets, or its version is unknown or not that
+        of the other.
     InputError
         The cut-off is beyond the tables.
     """
@@ -160,13 +211,18 @@ def map_folder(folder: str | Path, output: str | Path | None = None) -> Path:
         dmin = float(dscp.get("dmin", 0.0))
     except (KeyError, TypeError, ValueError) as error:
         raise ModelFileError(f"{config_file}: no usable value of {error}") from None
-    if version != 0:
-        raise ModelFileError(f"{config_file}: NVNMD version {version}, expected version 0")
+    if version not in (0, 1):
+        raise ModelFileError(f"{config_file}: NVNMD version {version}, expected 0 or 1")
     weights = FloatWeights.from_deepmd(read_dict(weight_file), str(weight_file))
-    if not all(weights.embedding):
+    if weights.version != version:
         raise ModelFileError(
-            f"{weight_file}: holds no embedding nets (filter_type_all.matrix_1_0), "
-            "expected the file of a CNN stage"
+            f"{config_file}: NVNMD version {version}, but {weight_file.name} holds weights of "
+            f"version {weights.version}"
+        )
+    if not all(weights.embedding) or (version == 1 and not weights.type_net):
+        name = f"filter_type_all.matrix_1{'' if version else '_0'}"
+        raise ModelFileError(
+            f"{weight_file}: holds no embedding nets ({name}), expected the file of a CNN stage"
         )
     target = folder / MAP_FILE if output is None else Path(output)
     write_map(target, tables_of_weights(weights, rcut, rcut_smth, dmin=dmin))

@@ -61,7 +61,7 @@ def test_names_with_suffix_and_without_embedding():
     [
         ("final_layer_type_1.bias", "'final_layer_type_1.bias' is missing"),
         ("layer_1_type_1.matrix", "'layer_1_type_1.matrix' is missing"),
-        ("layer_0_type_0.matrix", "not a model of NVNMD version 0"),
+        ("layer_0_type_0.matrix", "not a model of NVNMD version 0 or 1"),
     ],
 )
 def test_missing_arrays(drop, words):
