@@ -16,6 +16,7 @@ from nvnmd import __version__
 from nvnmd.errors import InputError, RangeError
 from nvnmd.hdl.image import build_image, fingerprint, section_beats
 from nvnmd.hdl.params import AcceleratorConfig
+from nvnmd.hdl.schedule import latencies
 from nvnmd.hdl.streams import describe_streams
 from nvnmd.hdl.verilog import TOP, generate_verilog
 from nvnmd.quantize.model import Model
@@ -192,11 +193,9 @@ def _manifest(model: Model, cfg: AcceleratorConfig, folder: Path) -> dict[str, A
             "energy": cfg.energy_bits,
             "fix_fraction": cfg.fix_frac,
         },
-        "schedule": {
-            "cycles_per_neighbor": cfg.fold,
-            "fitting_multipliers": cfg.fit_cols * cfg.fit_rows,
-            "fitting_mac_cycles_per_atom": 2 * (cfg.hidden * cfg.width + 1) * cfg.width
-            // (cfg.fit_cols * cfg.fit_rows),
+        "latency": {
+            **latencies(cfg).to_dict(),
+            "cycles_per_atom_full_list": latencies(cfg).cycles_per_atom(model.nnei),
         },
         "fingerprint": f"{fingerprint(cfg):08x}",
         "memory_map": memory_map,

