@@ -40,6 +40,7 @@ class FrameConstants:
     slopes : (n, k, 2)
     index : (n, k) int32
     rij : (n, k, 3)
+    pair : (n, k) int32
         See `nvnmd.quantize.tf_network.FrameTensors`.
     """
 
@@ -53,6 +54,7 @@ class FrameConstants:
     slopes: Floats
     index: NDArray[np.int32]
     rij: Floats
+    pair: NDArray[np.int32]
 
     @property
     def slots(self) -> int:
@@ -95,7 +97,7 @@ def frame_constants(
     center_types : (n,)
         Types of the atoms, sorted.
     rij : (n, m, 3)
-        Displacements to the neighbours in Å, in slots by type.
+        Displacements to the neighbours in Å; in version 0 in slots by type.
     index : (n, m)
         Neighbours as indices into the sorted atoms, -1 in empty slots.
     slots : int, optional
@@ -117,21 +119,25 @@ def frame_constants(
     extra = max(kept_slots - choice.shape[1], 0)
     choice = np.pad(choice, ((0, 0), (0, extra)))[:, :kept_slots]
     kept = np.arange(kept_slots) < mask.sum(axis=1)[:, None]
-    kind = np.repeat(np.arange(model.ntypes), model.sel)[choice]
+    neighbor = np.where(kept, np.take_along_axis(index, choice, axis=1), 0).astype(np.int32)
+    # the block of slots, whose embedding table counts
+    block = np.repeat(np.arange(len(model.sel)), model.sel)[choice]
 
     far = np.where(kept[..., None], np.take_along_axis(rij, choice[..., None], axis=1), 0.0)
     r = ops.trunc_flt(far) + 0.0
     center = np.broadcast_to(center_types[:, None], kept.shape)
     s, h, slopes = _radial(model, center, ops.dot(r, r))
     r4 = np.concatenate([s[..., None], ops.mul(h[..., None], r)], axis=-1)
-    g, gs = _embedding(model, kind, s)
-    gr = _sum_neighbors(model, center_types, r4, g, kind, kept)
+    g, gs = _embedding(model, block, s)
+    pair = center * model.ntypes + center_types[neighbor]
+    if model.type_gain is not None:
+        g = ops.mul(g, model.type_gain.reshape(-1, model.m1)[pair]) + 0.0
+    gr = _sum_neighbors(model, center_types, r4, g, block, kept)
     d = _descriptor(model, gr)
 
     def pick(x: NDArray) -> Floats:
         return _compact(np.where(kept.reshape(*kept.shape, *(1,) * (x.ndim - 2)), x, 0.0))
 
-    neighbor = np.where(kept, np.take_along_axis(index, choice, axis=1), 0).astype(np.int32)
     return FrameConstants(
         d=_compact(d),
         gr=_compact(gr),
@@ -143,25 +149,29 @@ def frame_constants(
         slopes=pick(slopes),
         index=neighbor,
         rij=far,
+        pair=np.where(kept, pair, 0).astype(np.int32),
     )
 
 
 def _radial(
     model: Model, center: NDArray[np.integer], u: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """s, h (both of u's shape) and their derivatives by u, stacked last."""
+    """s, h (both of u's shape) and the slopes of their tables by u, stacked last."""
     row, offset = locate(u, model.u_layout)
-    row = row + center * model.u_layout.rows
+    if model.version == 0:
+        row = row + center * model.u_layout.rows
     value = evaluate(_all_types(model.table_u), row, offset)
+    if model.inv_std is not None:
+        value = ops.mul(model.inv_std[center], value) + 0.0
     return value[..., 0], value[..., 1], evaluate(_all_types(model.table_u_grad), row, offset)
 
 
 def _embedding(
-    model: Model, kind: NDArray[np.integer], s: NDArray[np.float64]
+    model: Model, block: NDArray[np.integer], s: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """G and dG/ds for neighbours of type `kind`."""
+    """G and dG/ds of the tables for slots of the blocks `block`."""
     row, offset = locate(s, model.s_layout)
-    row = row + kind * model.s_layout.rows
+    row = row + block * model.s_layout.rows
     table, table_grad = _all_types(model.table_g), _all_types(model.table_g_grad)
     return evaluate(table, row, offset), evaluate(table_grad, row, offset)
 
@@ -171,23 +181,25 @@ def _sum_neighbors(
     center_types: NDArray[np.integer],
     r4: NDArray[np.float64],
     g: NDArray[np.float64],
-    kind: NDArray[np.integer],
+    block: NDArray[np.integer],
     kept: NDArray[np.bool_],
 ) -> NDArray[np.float64]:
     """GR (n, 4, M1).
 
     Sums of whole numbers may be taken in any order, so the empty slots, which all give the same
-    product (in the row of s only, as h is 0), enter as that product times their number.
+    product (in the row of s only, as h is 0), enter as that product times their number. In
+    version 1 they give nothing.
     """
     product = ops.product_to_fix(r4[..., :, None], g[..., None, :])
     gr = np.zeros((len(center_types), 4, model.m1))
     for t, sel in enumerate(model.sel):
-        here = kept & (kind == t)
+        here = kept & (block == t)
         total = np.einsum("nkal,nk->nal", product, here.astype(np.float64))
-        none = np.full(center_types.shape, t)
-        s, _, _ = _radial(model, center_types, np.zeros(center_types.shape))
-        empty = ops.product_to_fix(s[:, None], _embedding(model, none, s)[0])
-        total[:, 0] += empty * (sel - here.sum(axis=1))[:, None]
+        if model.version == 0:
+            none = np.full(center_types.shape, t)
+            s, _, _ = _radial(model, center_types, np.zeros(center_types.shape))
+            empty = ops.product_to_fix(s[:, None], _embedding(model, none, s)[0])
+            total[:, 0] += empty * (sel - here.sum(axis=1))[:, None]
         to_fix(total * 2.0**-ops.FIX_FRAC, SUM, what="GR accumulator")
         gr += ops.fix_to_flt(total)
     return ops.trunc_flt(gr * 2.0**-model.nix_shift) + 0.0

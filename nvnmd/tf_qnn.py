@@ -161,7 +161,7 @@ def train_qnn(
     trained = on_grid(model.weights, before)
     frozen = freeze_model(trained, tables, config, origin=origin)
     log("check: the first frame's energies and forces have the bits of the integer reference")
-    bare = dataclasses.replace(trained, embedding=((),) * config.ntypes)
+    bare = dataclasses.replace(trained, embedding=((),) * len(trained.embedding), type_net=())
     write_dict(out_dir / "weight.npy", bare.to_deepmd(config.descriptor.sel))
     write_dict(out_dir / "config.npy", deepmd_config(config, trained))
     frozen.save(out_dir / MODEL_FILE)
@@ -190,7 +190,7 @@ def _load_cnn(folder: Path, config: RunConfig) -> FloatWeights:
         raise InputError(f"{folder}: no such folder, expected the output of train-cnn (--cnn DIR)")
     file = folder / "weight.npy"
     weights = FloatWeights.from_deepmd(read_dict(file), str(file))
-    if not all(weights.embedding):
+    if not all(weights.embedding) or (weights.version == 1 and not weights.type_net):
         raise ModelFileError(f"{file}: holds no embedding nets, expected the file of train-cnn")
     found = read_dict(folder / "config.npy")
     wanted = deepmd_config(config, weights)
@@ -229,7 +229,7 @@ def _checkpoint_weights(
         raise ModelFileError(f"{source}: the array {error} is missing") from None
     theirs, ours = weights.arrays(), cnn.arrays()
     for name, array in ours.items():
-        fixed = not name.startswith("fitting.")
+        fixed = not name.startswith("fitting.") and name != "tweight"
         if fixed and not np.array_equal(theirs.get(name, np.empty(0)), array):
             raise InputError(
                 f"{source}: its {name} is not that of {folder}; continue with the folder of the "
@@ -250,8 +250,9 @@ def _reference(
     """
     data = neighbors.systems[0]
     rij, index = frames.slots(0, 0)
+    types = np.sort(data.types)
     try:
-        trace = evaluate_atoms(model, np.sort(data.types), rij, index >= 0)
+        trace = evaluate_atoms(model, types, rij, index >= 0, types[index])
     except RangeError as error:
         raise RangeError(f"{data.path}: frame 0: {error}") from None
     return trace.atom_energy, assemble_forces(trace.deriv, rij, index).force

@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 
 from nvnmd.qnn_batches import QuantizedBatch
 from nvnmd.quantize.model import Model
-from nvnmd.quantize.tf_network import FrameTensors, Prediction, predict
+from nvnmd.quantize.ops import FIX_FRAC, round_bits
+from nvnmd.quantize.tf_network import FrameTensors, Prediction, TypeTensors, predict
+from nvnmd.quantize.tf_ops import TENSORFLOW
 from nvnmd.tf_adam import Adam
 from nvnmd.tf_runtime import tf
 from nvnmd.weights import FloatWeights
@@ -40,14 +42,17 @@ class TfQuantizedModel:
     model : Model
         Tables and statistics.
     weights : FloatWeights
-        Where the training starts; everything but the fitting nets stays.
+        Where the training starts; everything but the fitting nets stays (in version 1 with what
+        carries the type vectors into their first layer).
     """
 
     def __init__(self, model: Model, weights: FloatWeights) -> None:
         self._model, self._start = model, weights
         self._weights = [tf.Variable(w) for w in weights.fit_weights]
         self._biases = [tf.Variable(b) for b in weights.fit_biases]
-        self._adam = Adam([*self._weights, *self._biases])
+        self._tweight = None if weights.tweight is None else tf.Variable(weights.tweight)
+        types = [] if self._tweight is None else [self._tweight]
+        self._adam = Adam([*self._weights, *self._biases, *types])
         # one function, compiled anew for each shape and composition that occurs
         self._run_predict = tf.function(self._predict, autograph=False)
         self._run_step = tf.function(self._step, autograph=False)
@@ -59,6 +64,7 @@ class TfQuantizedModel:
             self._start,
             fit_weights=tuple(w.numpy() for w in self._weights),
             fit_biases=tuple(b.numpy() for b in self._biases),
+            tweight=None if self._tweight is None else self._tweight.numpy(),
         )
 
     @property
@@ -109,7 +115,27 @@ class TfQuantizedModel:
         )
         weights = [tf.convert_to_tensor(w) for w in self._weights]
         biases = [tf.convert_to_tensor(b) for b in self._biases]
-        return predict(frame, weights, biases, type_counts, self._model.nix_shift, virial=virial)
+        return predict(
+            frame,
+            weights,
+            biases,
+            type_counts,
+            self._model.nix_shift,
+            types=self._types(),
+            virial=virial,
+        )
+
+    def _types(self) -> TypeTensors | None:
+        """What the types contribute in version 1."""
+        model = self._model
+        if self._tweight is None:
+            return None
+        first = tf.matmul(tf.constant(model.t_ebd), self._tweight)
+        return TypeTensors(
+            tf.constant(model.inv_std),
+            tf.reshape(tf.constant(model.type_gain), (-1, model.m1)),
+            round_bits(first, FIX_FRAC, TENSORFLOW),
+        )
 
     def _atom_energy(self, out: Tensor, type_counts: tuple[int, ...]) -> Tensor:
         return out + tf.constant(np.repeat(self._model.t_bias_atom_e, type_counts))

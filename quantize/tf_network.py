@@ -44,6 +44,8 @@ class FrameTensors:
         Neighbours, as indices into the sorted atoms; 0 in unused slots.
     rij : (b, n, k, 3)
         Untruncated displacements in Å.
+    pair : (b, n, k) int32
+        ``type of the centre * ntypes + type of the neighbour``; only version 1 looks at it.
     """
 
     d: Array
@@ -56,6 +58,26 @@ class FrameTensors:
     slopes: Array
     index: Array
     rij: Array
+    pair: Array
+
+
+@dataclass(frozen=True)
+class TypeTensors:
+    """Version 1: what the types contribute; in `FrameTensors`, `h`, `r4` and `g` contain theirs.
+
+    Attributes
+    ----------
+    inv_std : (ntypes, 2)
+        Inverse deviations of s and h, flt values.
+    gain : (ntypes * ntypes, M1)
+        Factors on G by `FrameTensors.pair`, flt values.
+    first : (ntypes, width)
+        What the first fitting layer receives, on the grid of 23 fraction bits.
+    """
+
+    inv_std: Array
+    gain: Array
+    first: Array
 
 
 @dataclass(frozen=True)
@@ -87,6 +109,7 @@ def predict(
     type_counts: tuple[int, ...],
     nix_shift: int,
     *,
+    types: TypeTensors | None = None,
     virial: bool = False,
 ) -> Prediction:
     """Evaluate the quantized network.
@@ -96,11 +119,13 @@ def predict(
     frame : FrameTensors
         Constants of the frames.
     weights, biases : lists over layers of (ntypes, nin, nout) and (ntypes, nout)
-        The fitting nets.
+        The fitting nets; one in version 1.
     type_counts : tuple of int
         Atoms of each type in a frame.
     nix_shift : int
         log2 of NIX.
+    types : TypeTensors, optional
+        Makes it version 1.
     virial : bool
         Whether to compute the virial.
 
@@ -108,9 +133,12 @@ def predict(
     -------
     Prediction
     """
-    out, dd = _fitting(frame.d, weights, biases, type_counts)
+    if types is None:
+        out, dd = _fitting(frame.d, weights, biases, type_counts)
+    else:
+        out, dd = _shared_fitting(frame.d, weights, biases, type_counts, types.first)
     dgr = gradient_descriptor(dd, frame.gr, nix_shift)
-    deriv = pair_derivatives(frame, dgr)
+    deriv = pair_derivatives(frame, dgr, type_counts, types)
     force, tensor = _assemble(frame, deriv, virial)
     return Prediction(out, deriv, force, tensor)
 
@@ -144,6 +172,24 @@ def _fitting(
     return per_atom(net.out[..., None])[..., 0], per_atom(net.grad)
 
 
+def _shared_fitting(
+    d: Array,
+    weights: list[Array],
+    biases: list[Array],
+    type_counts: tuple[int, ...],
+    first: Array,
+) -> tuple[Array, Array]:
+    """Energies (b, n) and dE/dD (b, n, M1*M2) by one net, to which each type adds its term."""
+    frames, atoms, width = d.shape
+    center = np.repeat(np.arange(len(type_counts)), type_counts)
+    term = tf.gather(first, np.tile(center, frames))
+    rows = tf.reshape(d, (frames * atoms, width))
+    net = fitting_net(
+        rows, [w[0] for w in weights], [b[0] for b in biases], TENSORFLOW, type_term=term
+    )
+    return tf.reshape(net.out, (frames, atoms)), tf.reshape(net.grad, (frames, atoms, width))
+
+
 def gradient_descriptor(dd: Array, gr: Array, nix_shift: int) -> Array:
     """dE/dGR (b, n, 4, M1) from dE/dD (b, n, M1*M2).
 
@@ -169,12 +215,22 @@ def gradient_descriptor(dd: Array, gr: Array, nix_shift: int) -> Array:
     return ops.trunc_flt(total * 2.0**-nix_shift, xp=TENSORFLOW) + 0.0
 
 
-def pair_derivatives(frame: FrameTensors, dgr: Array) -> Array:
-    """dE/d[u,x,y,z] (b, n, k, 4) from dE/dGR (b, n, 4, M1)."""
+def pair_derivatives(
+    frame: FrameTensors,
+    dgr: Array,
+    type_counts: tuple[int, ...] = (),
+    types: TypeTensors | None = None,
+) -> Array:
+    """dE/d[u,x,y,z] (b, n, k, 4) from dE/dGR (b, n, 4, M1); `types` makes it version 1."""
     dr4 = matmul_flt_rows(frame.g, TENSORFLOW.transpose(dgr))
     dg = matmul_flt_rows(frame.r4, dgr)
+    if types is not None:
+        dg = mul(dg, tf.gather(types.gain, frame.pair)) + 0.0
     ds = add(dot(frame.gs, dg), dr4[..., 0])
     dh = dot(frame.r, dr4[..., 1:])
+    if types is not None:
+        inverse = tf.repeat(types.inv_std, np.asarray(type_counts), axis=0)[:, None]
+        ds, dh = mul(inverse[..., 0], ds) + 0.0, mul(inverse[..., 1], dh) + 0.0
     dxyz = mul(frame.h[..., None], dr4[..., 1:])
     du = dot(frame.slopes, tf.stack([ds, dh], axis=-1))
     return tf.concat([du[..., None], dxyz], axis=-1) + 0.0

@@ -59,7 +59,7 @@ def test_map_folder(weights, tmp_path):
     for name in TABLES:
         np.testing.assert_array_equal(getattr(again, name), getattr(tables, name))
     write_dict(tmp_path / "config.npy", config | {"ctrl": {"VERSION": 1}})
-    with pytest.raises(ModelFileError, match="but weight.npy holds weights of version 0"):
+    with pytest.raises(ModelFileError, match=r"but weight\.npy holds weights of version 0"):
         map_folder(tmp_path)
     write_dict(tmp_path / "config.npy", {"ctrl": {"VERSION": 0}})
     with pytest.raises(ModelFileError, match=r"config.npy: no usable value of 'dscp'"):
