@@ -31,6 +31,8 @@ _MAX_ENTRY_BYTES = 256 << 20
 _TYPE_WORDS = ("inv_std", "type_gain")
 _TYPE_ARRAYS = (*_TYPE_WORDS, "t_ebd", "tweight")
 _TYPE_NETS = ("type_embedding", "type_net")
+# What the names of the extra arrays begin with
+_EXTRA = "extra."
 
 Floats = NDArray[np.float64]
 Net = tuple[tuple[Floats, Floats], ...]
@@ -83,6 +85,12 @@ class Model:
         Version 1: weights of the centre's type vector in the first fitting layer.
     type_embedding, type_net : tuples over layers of (W, b)
         Version 1: the nets behind `t_ebd` and `type_gain`, which only the float model uses.
+    origin : mapping
+        Where the model comes from, in JSON's types. A model that was read from a `model.pb` has no
+        float network: `embedding`, `davg` and `dstd` are empty there, and `rcut_smth` is 0.
+    extras : mapping of names to arrays
+        Numbers that only files for DeePMD-kit hold (see `nvnmd.model_extras`): the float stage's
+        fitting nets, table coefficients as binary64.
     """
 
     version: int
@@ -111,6 +119,7 @@ class Model:
     type_embedding: Net = ()
     type_net: Net = ()
     origin: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    extras: Mapping[str, NDArray] = field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         missing = [name for name in _TYPE_ARRAYS if getattr(self, name) is None]
@@ -235,7 +244,7 @@ class Model:
             for name in _TYPE_NETS:
                 for i, (w, b) in enumerate(getattr(self, name)):
                     arrays[f"{name}_w{i}"], arrays[f"{name}_b{i}"] = w, b
-        return arrays
+        return arrays | {f"{_EXTRA}{name}": values for name, values in self.extras.items()}
 
     def save(self, path: str | os.PathLike) -> None:
         """Write the model file (a zip of a JSON header and npy arrays), all or nothing.
@@ -341,6 +350,11 @@ class Model:
                 for t, count in enumerate(header["embedding_layers"])
             ),
             origin=header["origin"],
+            extras={
+                name.removeprefix(_EXTRA): values
+                for name, values in arrays.items()
+                if name.startswith(_EXTRA)
+            },
         )
 
 
