@@ -1,0 +1,332 @@
+"""The integer network at speed: the words of `nvnmd.quantize.reference`, without its trace.
+
+The neighbour stages are compiled loops over filled slots (numba, the extra `fast`); the fitting net
+is a matrix product of aligned whole numbers over many atoms of one type, which binary64 does
+exactly. Empty slots all give the same product and enter as that product times their number. The
+reference stays the definition: tests compare every word, and atoms whose values come near the end
+of a format are handed to it, so that what leaves a format is an error here as it is there.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nvnmd.mapping.layout import TableLayout
+from nvnmd.mapping.lookup import evaluate, locate
+from nvnmd.quantize.fitting import matmul_fitnet, quantize_weight
+from nvnmd.quantize.forces import Forces, assemble_forces
+from nvnmd.quantize.model import Model
+from nvnmd.quantize.ops import FIX_FRAC, WEIGHT_FRAC, mul, pow2, product_to_fix, round_bits
+from nvnmd.quantize.reference import evaluate_atoms
+
+Floats = NDArray[np.float64]
+
+CHUNK = 64
+"""Atoms that one thread takes through all stages at a time."""
+
+_ROWS = 16
+
+# One product of so few rows is below the size from which OpenBLAS starts threads of its own, which
+# would stand in the way of ours.
+assert CHUNK % _ROWS == 0
+
+_LOG = logging.getLogger(__name__)
+
+
+@cache
+def available() -> bool:
+    """Whether numba is installed; says so once where it is not."""
+    found = importlib.util.find_spec("numba") is not None
+    if not found:
+        _LOG.warning("numba is not installed: the fixed backend runs the slow reference, "
+                     "with the same results; pip install 'nvnmd[fast]'")
+    return found
+
+
+def supported(model: Model) -> bool:
+    """Whether the fast path computes this model: columns of the descriptor must not repeat."""
+    return model.m2 <= model.m1
+
+
+@dataclass(frozen=True, eq=False)
+class _Net:
+    """One type's fitting net, quantized: matrices of whole numbers and the scales of columns.
+
+    In version 1 the type's vector is in the bias of the first layer: both lie on one grid.
+    """
+
+    forward: tuple[tuple[Floats, Floats, Floats], ...]
+    backward: tuple[tuple[Floats, Floats], ...]
+    skips: tuple[bool, ...]
+    last: tuple[Floats, float, float]
+    seed: Floats
+
+
+class FastModel:
+    """A model's constants in the form that the compiled loops want; keep it between frames.
+
+    Parameters
+    ----------
+    model : Model
+        A model that is `supported`.
+    """
+
+    def __init__(self, model: Model) -> None:
+        if not supported(model):
+            raise ValueError("more axis neurons than features")
+        self.model = model
+        radial = np.concatenate([model.table_u, model.table_u_grad], axis=2)
+        features = np.concatenate([model.table_g, model.table_g_grad], axis=2)
+        self.table_u, self.table_g = _coefficients_first(radial), _coefficients_first(features)
+        self.u_bounds, self.s_bounds = _bounds(model.u_layout), _bounds(model.s_layout)
+        self.starts = np.concatenate([[0], np.cumsum(model.sel)]).astype(np.int64)
+        self.inverse = np.ones((model.ntypes, 2)) if model.inv_std is None else model.inv_std
+        gain = model.type_gain
+        self.gain = np.empty((model.ntypes, 0, model.m1)) if gain is None else gain
+        self.empty, self.empty_bound = _empty_slots(model)
+        self.nets = [_quantized_net(model, t) for t in range(model.ntypes)]
+
+    def evaluate(
+        self,
+        center_types: NDArray[np.integer],
+        rij: Floats,
+        mask: NDArray[np.bool_],
+        neighbor_types: NDArray[np.integer] | None = None,
+    ) -> tuple[Floats, Floats]:
+        """Atomic energies and pair derivatives.
+
+        Parameters
+        ----------
+        center_types : (n,)
+            Types of the centre atoms.
+        rij : (n, m, 3)
+            Displacements to the neighbours in Å; in version 0 blocks of `sel` slots in type order.
+        mask : (n, m)
+            Which slots hold a neighbour.
+        neighbor_types : (n, m)
+            Type of each slot's neighbour, needed in version 1.
+
+        Returns
+        -------
+        atom_energy : (n,)
+            In eV.
+        deriv : (n, m, 4)
+            dE/d[u,x,y,z], flt values; 0 in empty slots, where the reference has numbers that
+            nothing uses.
+
+        Raises
+        ------
+        RangeError
+            If a value leaves the format the hardware gives it.
+        """
+        from nvnmd.quantize import fast_kernels as kernels
+
+        model = self.model
+        n, m = mask.shape
+        center_types = np.asarray(center_types)
+        rij = np.ascontiguousarray(rij, dtype=np.float64)
+        mask = np.ascontiguousarray(mask)
+        if neighbor_types is None:
+            if model.version != 0:
+                raise ValueError("a model of version 1 needs the neighbours' types")
+            neighbor_types = np.zeros((n, 1), dtype=np.int64)
+        kinds = np.ascontiguousarray(neighbor_types, dtype=np.int64)
+        energy, deriv = np.zeros(n), np.zeros((n, m, 4))
+        suspect = np.zeros(n, dtype=np.bool_)
+        kept = int(mask.sum(axis=1).max(initial=0))
+        m1, scale = model.m1, 2.0**-model.nix_shift
+
+        def compute(task: tuple[int, NDArray[np.int64]]) -> None:
+            t, atoms = task
+            r, radial = np.empty((CHUNK, kept, 3)), np.empty((CHUNK, kept, 4))
+            r4, g = np.empty((CHUNK, kept, 4)), np.empty((CHUNK, kept, 2 * m1))
+            gr, d = np.empty((CHUNK, 4, m1)), np.zeros((CHUNK, m1 * model.m2))
+            kernels.forward(
+                atoms, kinds, rij, mask, self.starts, t % len(model.table_u) * model.u_layout.rows,
+                self.u_bounds, self.s_bounds, self.table_u, self.table_g, self.inverse[t],
+                self.gain[t], self.empty[t], self.empty_bound[t], scale, model.s_layout.rows,
+                model.m2, r, radial, r4, g, gr, d, suspect)
+            energy[atoms], dd = _fitting(kernels, self.nets[t], d, atoms, suspect)
+            kernels.backward(atoms, kinds, mask, self.inverse[t], self.gain[t], scale, model.m2, r,
+                             radial, r4, g, gr, dd, deriv)
+
+        run_chunks(compute, center_types, model.ntypes)
+        energy += model.t_bias_atom_e[center_types]
+        left = np.flatnonzero(suspect)
+        if left.size:
+            trace = evaluate_atoms(model, center_types[left], rij[left], mask[left],
+                                   None if model.version == 0 else kinds[left])
+            energy[left] = trace.atom_energy
+            deriv[left] = np.where(mask[left][..., None], trace.deriv, 0.0)
+        return energy, deriv
+
+
+def fast_forces(deriv: Floats, rij: Floats, index: NDArray[np.integer]) -> Forces:
+    """`assemble_forces`, compiled; the same bits."""
+    from nvnmd.quantize.fast_kernels import scatter
+
+    n = len(index)
+    force, virial, atom_virial = np.zeros((n, 3)), np.zeros((3, 3)), np.zeros((n, 3, 3))
+    scatter(deriv, rij, index, force, virial, atom_virial)
+    return Forces(force, virial, atom_virial)
+
+
+class PairList(Protocol):
+    """What is asked of a neighbour list; `nvnmd.neighbors.Neighborhood` has it."""
+
+    @property
+    def center_types(self) -> NDArray[np.int64]: ...
+    @property
+    def rij(self) -> Floats: ...
+    @property
+    def index(self) -> NDArray[np.int32]: ...
+    @property
+    def mask(self) -> NDArray[np.bool_]: ...
+    @property
+    def neighbor_types(self) -> NDArray[np.int64]: ...
+
+
+def evaluator(model: Model) -> Callable[[PairList], tuple[Floats, Forces]]:
+    """A function of a neighbour list that gives atomic energies and `Forces`.
+
+    It is the compiled one where numba is installed and the model is `supported`, else the
+    reference; both give the same bits.
+    """
+    if supported(model) and available():
+        fast = FastModel(model)
+
+        def compiled(near: PairList) -> tuple[Floats, Forces]:
+            energy, deriv = fast.evaluate(near.center_types, near.rij, near.mask,
+                                          near.neighbor_types)
+            return energy, fast_forces(deriv, near.rij, near.index)
+
+        return compiled
+
+    def reference(near: PairList) -> tuple[Floats, Forces]:
+        trace = evaluate_atoms(model, near.center_types, near.rij, near.mask, near.neighbor_types)
+        return trace.atom_energy, assemble_forces(trace.deriv, near.rij, near.index)
+
+    return reference
+
+
+def _coefficients_first(table: Floats) -> Floats:
+    """(types, rows, outputs, 4) as (types*rows, 4, outputs)."""
+    return np.ascontiguousarray(np.swapaxes(table.reshape(-1, *table.shape[2:]), 1, 2))
+
+
+def _bounds(layout: TableLayout) -> tuple[NDArray, ...]:
+    """Start, end, step, rows and first row of each segment."""
+    some = layout.segments
+    return (
+        np.array([layout.x0 + s.start for s in some]),
+        np.array([layout.x0 + (s.start + s.length) for s in some]),
+        np.array([s.step for s in some], dtype=np.float64),
+        np.array([s.rows for s in some], dtype=np.int64),
+        np.array([s.first_row for s in some], dtype=np.int64),
+    )
+
+
+def _empty_slots(model: Model) -> tuple[Floats, Floats]:
+    """An empty slot's products with s by centre type and block, (ntypes, blocks, M1), and the
+    largest magnitude of each, unscaled."""
+    row, offset = locate(np.zeros(1), model.u_layout)
+    s = np.array([evaluate(table, row, offset)[0, 0] for table in model.table_u])
+    if model.inv_std is not None:
+        s = mul(model.inv_std[:, 0], s)
+    row, offset = locate(s, model.s_layout)
+    g = np.stack([evaluate(table, row, offset) for table in model.table_g], axis=1)
+    if model.type_gain is not None:
+        # as the reference has it: type 0, and a product of zero where s(0) is
+        g = mul(g, model.type_gain[:, :1])
+    products = product_to_fix(s[:, None, None], g)
+    return products, np.abs(s)[:, None] * np.abs(g).max(axis=2)
+
+
+def _quantized_net(model: Model, t: int) -> _Net:
+    which = t % len(model.fit_weights[0])
+    weights = [w[which] for w in model.fit_weights]
+    biases = [round_bits(b[which], FIX_FRAC) for b in model.fit_biases]
+    if model.version != 0:
+        biases[0] = biases[0] + model.type_terms[t]
+    ahead, back, skips = [], [], []
+    for layer, (w, b) in enumerate(zip(weights[:-1], biases, strict=False)):
+        mantissa, e = quantize_weight(w)
+        ahead.append((mantissa, pow2(e - WEIGHT_FRAC)[0], b))
+        mantissa, e = quantize_weight(np.swapaxes(w, 0, 1))
+        back.append((np.ascontiguousarray(mantissa), pow2(e - WEIGHT_FRAC)[0]))
+        skips.append(layer > 0 and w.shape[0] == w.shape[1])
+    mantissa, e = quantize_weight(weights[-1], whole=True)
+    seed = matmul_fitnet(np.ones((1, 1)), np.swapaxes(weights[-1], 0, 1), whole=True)
+    return _Net(tuple(ahead), tuple(back), tuple(skips),
+                (mantissa, float(pow2(e - WEIGHT_FRAC)[0, 0]), float(biases[-1][0])), seed)
+
+
+def run_chunks(
+    compute: Callable[[tuple[int, NDArray[np.int64]]], None],
+    center_types: NDArray[np.integer],
+    ntypes: int,
+) -> None:
+    """Call `compute` with (type, at most `CHUNK` atoms of it) for all atoms, on all threads."""
+    tasks = []
+    for t in range(ntypes):
+        everyone = np.flatnonzero(center_types == t)
+        pieces = -(-len(everyone) // CHUNK)
+        tasks += [(t, piece) for piece in np.array_split(everyone, pieces)] if pieces else []
+    workers = min(threads(), len(tasks))
+    if workers < 2:
+        for task in tasks:
+            compute(task)
+        return
+    with ThreadPoolExecutor(workers) as pool:
+        list(pool.map(compute, tasks))
+
+
+def threads() -> int:
+    """Threads to use: `OMP_NUM_THREADS` where it is set, else the cores this process may use."""
+    wanted = os.environ.get("OMP_NUM_THREADS", "")
+    return int(wanted) if wanted.isdecimal() and int(wanted) > 0 else len(os.sched_getaffinity(0))
+
+
+def _product(x: Floats, w: Floats) -> Floats:
+    """Matrix product of whole numbers, exact in any order, in the caller's thread."""
+    return np.matmul(x.reshape(-1, _ROWS, x.shape[1]), w).reshape(len(x), w.shape[1])
+
+
+def _fitting(kernels: Any, net: _Net, d: Floats, atoms: NDArray[np.int64],
+             suspect: NDArray[np.bool_]) -> tuple[Floats, Floats]:
+    """Last layer's output and dE/dD of `len(atoms)` atoms, on the grid of 23 fraction bits.
+
+    Arrays have `CHUNK` rows, of which those beyond the atoms stay zero.
+    """
+    n = len(atoms)
+    x, z_list = d, []
+    for (mantissa, scale, bias), skip in zip(net.forward, net.skips, strict=True):
+        z, y = np.zeros((CHUNK, len(bias))), np.zeros((CHUNK, len(bias)))
+        kernels.activate(_product(x, mantissa), scale, bias, x if skip else y, skip, z, y, atoms,
+                         suspect)
+        z_list.append(z)
+        x = y
+    column, unit, last_bias = net.last
+    out = np.floor((x[:n] @ column)[:, 0] * unit * 2.0**FIX_FRAC) * 2.0**-FIX_FRAC + last_bias
+    suspect[atoms[~(np.abs(out) < kernels.ENERGY_LIMIT)]] = True
+    g = np.repeat(net.seed, CHUNK, axis=0)
+    for layer in reversed(range(len(z_list))):
+        through = np.zeros_like(z_list[layer])
+        kernels.slope(z_list[layer], g, through, atoms, suspect)
+        mantissa, scale = net.backward[layer]
+        before = np.zeros((CHUNK, mantissa.shape[1]))
+        skip = net.skips[layer]
+        kernels.receive(_product(through, mantissa), scale, g if skip else before, skip, before,
+                        atoms, suspect)
+        g = before
+    return out, g
