@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -114,11 +115,14 @@ def simulate(args: argparse.Namespace) -> int:
 
 def result_lines(result: Simulation) -> list[str]:
     """What is printed of a simulation."""
-    lines = [result.line, f"cycles per atom: {result.cycles_per_atom:.1f}",
-             f"RTL against the float model, energy: largest {result.energy_max:.3e}, "
-             f"RMS {result.energy_rms:.3e} eV/atom",
-             f"RTL against the float model, force:  largest {result.force_max:.3e}, "
-             f"RMS {result.force_rms:.3e} eV/Å"]
+    lines = [result.line, f"cycles per atom: {result.cycles_per_atom:.1f}"]
+    if math.isnan(result.energy_max):
+        lines.append("the model holds no float network to compare with")
+    else:
+        lines += [f"RTL against the float model, energy: largest {result.energy_max:.3e}, "
+                  f"RMS {result.energy_rms:.3e} eV/atom",
+                  f"RTL against the float model, force:  largest {result.force_max:.3e}, "
+                  f"RMS {result.force_rms:.3e} eV/Å"]
     if result.first is not None:
         lines.append(result.first)
     return lines + [f"failed: {problem}" for problem in result.problems]

@@ -106,6 +106,9 @@ class FloatNetwork:
 
 def float_evaluator(network: Model | FloatNetwork) -> Evaluator:
     """Evaluate with the nets before quantization."""
+    if not isinstance(network, FloatNetwork) and not network.embedding:
+        raise InputError("backend: got float, but the model holds no float network (as one from a "
+                         "model.pb), expected fixed or sim")
     from nvnmd.float_model import predict_neighborhood
 
     weights = network.weights if isinstance(network, FloatNetwork) else network

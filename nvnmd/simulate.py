@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,7 +39,7 @@ class Simulation:
     cycles_per_atom : float
         Clock cycles between two atoms' energies in a full pipeline.
     energy_max, energy_rms : float
-        Difference of the RTL from the float model, eV/atom.
+        Difference of the RTL from the float model, eV/atom; not a number for a model without one.
     force_max, force_rms : float
         The same of forces, eV/Å: those that the simulated atoms' energies exert on all atoms.
     first : str or None
@@ -154,11 +155,15 @@ def _judge(model: Model, hood: Neighborhood, chosen: NDArray[np.int64], run: Rtl
            first: str | None, cfg: AcceleratorConfig, out_dir: Path,
            max_float_error: float) -> Simulation:
     centers = hood.center_types[chosen]
-    float_energy, pair = float_pairs(model, centers, hood.rij[chosen], hood.mask[chosen])
-    de = run.energy + model.t_bias_atom_e[centers] - float_energy
-    df = _force_on_all(hood, chosen, run.deriv) - _pair_force(hood, chosen, pair)
-    sizes = {"energy_max": float(np.abs(de).max()), "energy_rms": float(np.sqrt((de**2).mean())),
-             "force_max": float(np.abs(df).max()), "force_rms": float(np.sqrt((df**2).mean()))}
+    if model.embedding:
+        float_energy, pair = float_pairs(model, centers, hood.rij[chosen], hood.mask[chosen])
+        de = run.energy + model.t_bias_atom_e[centers] - float_energy
+        df = _force_on_all(hood, chosen, run.deriv) - _pair_force(hood, chosen, pair)
+        sizes = {
+            "energy_max": float(np.abs(de).max()), "energy_rms": float(np.sqrt((de**2).mean())),
+            "force_max": float(np.abs(df).max()), "force_rms": float(np.sqrt((df**2).mean()))}
+    else:
+        sizes = dict.fromkeys(("energy_max", "energy_rms", "force_max", "force_rms"), math.nan)
     comparison = run.comparison
     problems = []
     if comparison.differing or comparison.surplus:
@@ -167,14 +172,14 @@ def _judge(model: Model, hood: Neighborhood, chosen: NDArray[np.int64], run: Rtl
         problems.append(f"{comparison.compared} words compared, the atoms imply {expected}")
     if run.status:
         problems.append(f"status {', '.join(run.status)}")
-    if not max(sizes["energy_max"], sizes["force_max"]) <= max_float_error:
+    if model.embedding and not max(sizes["energy_max"], sizes["force_max"]) <= max_float_error:
         problems.append(f"difference from the float model above {max_float_error:g}")
     summary = {
         "atoms": len(chosen), "words_expected": expected, "words_compared": comparison.compared,
         "words_differing": comparison.differing, "first_difference": first,
         "cycles_per_atom": run.cycles_per_atom, "cycles": run.cycles,
         "load_cycles": run.load_cycles, "status": list(run.status),
-        "float_difference": sizes, "max_float_error": max_float_error,
+        "float_difference": sizes if model.embedding else None, "max_float_error": max_float_error,
         "parameters": cfg.to_dict(), "model_digest": model.digest, "problems": problems,
     }
     with atomic_write(out_dir / "summary.json") as file:
