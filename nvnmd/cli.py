@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from nvnmd import cli_demo, cli_hardware, cli_test, cli_train
+from nvnmd import cli_demo, cli_exchange, cli_hardware, cli_input, cli_test, cli_train
 from nvnmd.cli_common import HelpFormatter
 from nvnmd.errors import InputError, NvnmdError
 
@@ -20,11 +20,13 @@ the same bits.
 
 EXAMPLES = """\
 examples:
+  nvnmd check input.json                          every mistake of an input document
   nvnmd train-cnn input.json                      the float network, and its tables
   nvnmd train-qnn input.json                      the quantized network: nvnmd_qnn/model.nvnmd
   nvnmd test -m nvnmd_qnn/model.nvnmd -s data     its errors against labelled data
   nvnmd export-hdl nvnmd_qnn/model.nvnmd -o hdl   Verilog, load image, manifest, stimulus
   nvnmd simulate nvnmd_qnn/model.nvnmd -s data    the hardware against the reference, bit by bit
+  nvnmd import run -o model.nvnmd                 a model that DeePMD-kit trained
   nvnmd demo                                      all of it, on data that it makes itself
 """
 
@@ -52,7 +54,7 @@ def build_parser() -> argparse.ArgumentParser:
                     formatter_class=HelpFormatter)
     parser.add_argument("--version", action=ShowVersion, nargs=0, help="show the version and exit")
     commands = parser.add_subparsers(metavar="COMMAND", dest="command", required=True)
-    for group in (cli_train, cli_test, cli_hardware, cli_demo):
+    for group in (cli_input, cli_train, cli_test, cli_exchange, cli_hardware, cli_demo):
         group.add_commands(commands)
     return parser
 

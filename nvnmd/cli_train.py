@@ -21,8 +21,9 @@ def add_commands(commands: Any) -> None:
         examples=["input.json", "input.json -o run/nvnmd_cnn",
                   "input.json --restart nvnmd_cnn/model.ckpt"])
     cnn.add_argument("input", metavar="INPUT.json", type=Path, help="the input document")
-    cnn.add_argument("-o", "--output", metavar="DIR", type=Path, default=CNN_FOLDER,
-                     help=f"output folder (default: {CNN_FOLDER})")
+    cnn.add_argument("-o", "--output", metavar="DIR", type=Path,
+                     help="output folder (default: that of nvnmd/config_file in the document, else "
+                          f"{CNN_FOLDER})")
     begin = cnn.add_mutually_exclusive_group()
     begin.add_argument("--restart", metavar="CKPT", type=Path,
                        help="continue a training exactly where this checkpoint was written")
@@ -36,8 +37,9 @@ def add_commands(commands: Any) -> None:
                     "that every later command takes.",
         examples=["input.json", "input.json --cnn run/nvnmd_cnn -o run/nvnmd_qnn"])
     qnn.add_argument("input", metavar="INPUT.json", type=Path, help="the input document")
-    qnn.add_argument("--cnn", metavar="DIR", type=Path, default=CNN_FOLDER,
-                     help=f"folder of the float network (default: {CNN_FOLDER})")
+    qnn.add_argument("--cnn", metavar="DIR", type=Path,
+                     help="folder of the float network (default: that of nvnmd/config_file in the "
+                          f"document, else {CNN_FOLDER})")
     qnn.add_argument("-o", "--output", metavar="DIR", type=Path, default=QNN_FOLDER,
                      help=f"output folder (default: {QNN_FOLDER})")
     qnn.add_argument("--restart", metavar="CKPT", type=Path,
@@ -63,8 +65,8 @@ def train_cnn(args: argparse.Namespace) -> int:
     """Run `nvnmd train-cnn`."""
     from nvnmd.input_schema import for_stage, load_input
 
-    output = _folder(args.output)
-    config = for_stage(load_input(args.input, warn=warn), "cnn", output)
+    config = for_stage(load_input(args.input, warn=warn), "cnn", args.output)
+    output = _folder(Path(config.cnn_folder or CNN_FOLDER))
     need("train-cnn", "train", "tensorflow")
     from nvnmd.tf_train import train_cnn as train
 
@@ -82,7 +84,8 @@ def train_qnn(args: argparse.Namespace) -> int:
     need("train-qnn", "train", "tensorflow")
     from nvnmd.tf_qnn import train_qnn as train
 
-    train(config, args.cnn, output, restart=args.restart, log=log, overflow=args.overflow)
+    train(config, Path(config.cnn_folder or CNN_FOLDER), output, restart=args.restart, log=log,
+          overflow=args.overflow)
     return 0
 
 

@@ -97,6 +97,12 @@ class RunConfig:
         Element names in the order of the type indices.
     normalized : dict
         The whole document with defaults filled in, as it is written back.
+    source : str
+        Name of the document, for messages.
+    stage : {"none", "cnn", "qnn"}
+        The stage that the document's switches ask for; "none" where it has none.
+    cnn_folder : str or None
+        Folder of the continuous stage that the document names.
     """
 
     version: int
@@ -108,6 +114,9 @@ class RunConfig:
     loss: LossConfig
     training: TrainingConfig
     normalized: dict = field(default_factory=dict, compare=False, repr=False)
+    source: str = field(default="input", compare=False, repr=False)
+    stage: str = field(default="none", compare=False, repr=False)
+    cnn_folder: str | None = field(default=None, compare=False, repr=False)
 
     @property
     def ntypes(self) -> int:

@@ -36,7 +36,7 @@ def _pair(name: str, what: str, start: float, limit: float,
 
 def _common_terms() -> list[Argument]:
     return [*_pair("v", "virial", 0.0, 0.0), *_pair("ae", "atomic energy", 0.0, 0.0),
-            *_pair("pf", "force error weighted per atom (atom_pref.npy); its", 0.0, 0.0),
+            *_pair("pf", "force (each atom's weighted by atom_pref.npy)", 0.0, 0.0),
             key("relative_f", [float, None], "Divide a force error by the force's length plus "
                 "this number in eV/Å.", ABSENT),
             key("enable_atom_ener_coeff", bool, "Weigh the atoms' energies with "
@@ -131,7 +131,7 @@ def training_section() -> Argument:
 
 def nvnmd_section() -> Argument:
     """The section `nvnmd`."""
-    stage = "Taken for the parameters of the {}: the weights in weight_file."
+    stage = "Whether the parameters of the {} are taken from weight_file."
     quantized = "Whether the {} computes as the hardware does."
     return key("nvnmd", dict, "What the hardware and the model have in common.", ABSENT, fields=[
         key("version", int, "0: one set of nets per atom type, up to 4 types. 1: type embedding, "

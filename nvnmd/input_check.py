@@ -1,4 +1,4 @@
-"""Reading an input document and holding it against the tree of its keys.
+"""Reading an input document and holding it against the tree of its keys and the rules for them.
 
 Every mistake found is reported, each in a line of its own that names file and key path. dargs holds
 the tree; it stops at the first unknown key, admits `true` as a number and knows no file, so the
@@ -10,16 +10,20 @@ from __future__ import annotations
 import difflib
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
+from types import UnionType
 from typing import Any, get_args, get_origin
 
-from dargs import Argument
+from dargs import Argument, Variant
 
 from nvnmd.errors import InputError
+from nvnmd.input_policy import Rule, find_rule
 
 TYPE_NAMES = {bool: "true or false", int: "an integer", float: "a number", str: "a string",
               list: "a list", dict: "a section {...}", type(None): "null"}
-PLURALS = {int: "integers", float: "numbers", str: "strings"}
+PLURALS = {bool: "truth values", int: "integers", float: "numbers", str: "strings",
+           type(None): "nulls"}
 
 
 def show(value: Any, limit: int = 60) -> str:
@@ -101,6 +105,8 @@ def without_comments(value: Any) -> Any:
 
 def _has_type(value: Any, dtype: Any) -> bool:
     origin = get_origin(dtype)
+    if origin is UnionType:
+        return any(_has_type(value, part) for part in get_args(dtype))
     if origin is list:
         return isinstance(value, list) and all(_has_type(v, get_args(dtype)[0]) for v in value)
     if dtype is None or dtype is type(None):
@@ -119,42 +125,131 @@ def _has_type(value: Any, dtype: Any) -> bool:
 
 def _type_name(dtype: Any) -> str:
     if get_origin(dtype) is list:
-        return f"a list of {PLURALS[get_args(dtype)[0]]}"
+        return f"a list of {_plural(get_args(dtype)[0])}"
+    if get_origin(dtype) is UnionType:
+        return " or ".join(_type_name(part) for part in get_args(dtype))
     return TYPE_NAMES[dtype or type(None)]
+
+
+def _plural(dtype: Any) -> str:
+    if get_origin(dtype) is list:
+        return f"lists of {_plural(get_args(dtype)[0])}"
+    if get_origin(dtype) is UnionType:
+        return " or ".join(_plural(part) for part in get_args(dtype))
+    return PLURALS[type(None) if dtype is None else dtype]
 
 
 def argument_types(argument: Argument) -> str:
     """The types of a key in words."""
-    return " or ".join(sorted({_type_name(dtype) for dtype in argument.dtype}))
+    names = {_type_name(dtype) for dtype in argument.dtype}
+    if float in argument.dtype:
+        # an integer is a number
+        names.discard(TYPE_NAMES[int])
+    return " or ".join(sorted(names))
 
 
-def check_section(argument: Argument, value: dict[str, Any], path: str,
-                  mistakes: Mistakes) -> None:
-    """Hold one section, comments already removed, against its keys; recurses into sections."""
-    names = {name: field for field in argument.sub_fields.values()
-             for name in (field.name, *field.alias)}
+def check_section(argument: Argument, value: dict[str, Any], path: str, mistakes: Mistakes,
+                  rules: Mapping[str, Rule], flags: Mapping[str, str],
+                  where: str = "") -> dict[str, Any]:
+    """Hold one section, comments already removed, against its keys; recurses into sections.
+
+    Parameters
+    ----------
+    argument : Argument
+        The section.
+    value : dict
+        What the document has there.
+    path, where : str
+        Its path in the document, and in the contract (with the choices in brackets).
+    mistakes : Mistakes
+        Takes what is wrong.
+    rules : mapping
+        What is done with each contract path.
+    flags : mapping
+        For a contract path of a section, the choice where its flag key is left out.
+
+    Returns
+    -------
+    dict
+        The section as given, under the keys' own names instead of their other names.
+    """
+    fields = {field.name: (field, f"{where}/{field.name}".lstrip("/"))
+              for field in argument.sub_fields.values()}
     prefix = f"{path}/" if path else ""
+    found: dict[str, Any] = {}
+    complete = True
+    for variant in argument.sub_variants.values():
+        chosen = _choose(variant, value, prefix, where, mistakes, rules, flags)
+        if variant.flag_name in value:
+            found[variant.flag_name] = value[variant.flag_name]
+        if chosen is None:
+            complete = False
+            continue
+        inside = f"{where}[{chosen.name}]"
+        fields |= {field.name: (field, f"{inside}/{field.name}")
+                   for field in chosen.sub_fields.values()}
+    names = {name: field for field, _ in fields.values() for name in (field.name, *field.alias)}
+    flag_names = [variant.flag_name for variant in argument.sub_variants.values()]
     for key in value:
-        if key not in names:
-            where = f"a key of {path}" if path else "a section"
-            near = difflib.get_close_matches(key, names, n=1, cutoff=0.0)
-            mistakes.add_text(prefix + key, f'got an unknown key, expected {where}; '
-                                            f'the nearest is "{near[0]}"')
-    for field in argument.sub_fields.values():
-        given = [name for name in (field.name, *field.alias) if name in value]
+        if key not in names and key not in flag_names and complete:
+            kind = f"a key of {path}" if path else "a section"
+            known = [*names, *flag_names]
+            near = difflib.get_close_matches(key, known, n=1, cutoff=0.0)
+            mistakes.add_text(prefix + key, f"got an unknown key, expected {kind}"
+                                            + (f'; the nearest is "{near[0]}"' if near else ""))
+    for name, (field, at) in fields.items():
+        given = [one for one in (name, *field.alias) if one in value]
+        rule = find_rule(rules, at)
         if not given:
-            if not field.optional:
-                mistakes.add_text(prefix + field.name,
-                                  f"missing key, expected {argument_types(field)}")
+            if not field.optional and rule.kind != "refused":
+                mistakes.add_text(prefix + name, f"missing key, expected {argument_types(field)}")
             continue
         if len(given) > 1:
             mistakes.add_text(prefix + given[1], f'got the same as "{given[0]}" a second time, '
                                                  "expected one of the two")
-        _check_value(field, value[given[0]], prefix + given[0], mistakes)
+        found[name] = _check_value(field, value[given[0]], prefix + given[0], mistakes, rules,
+                                   flags, at)
+    return found
 
 
-def _check_value(field: Argument, value: Any, path: str, mistakes: Mistakes) -> None:
-    if not any(_has_type(value, dtype) for dtype in field.dtype):
+def _choose(variant: Variant, value: dict[str, Any], prefix: str, where: str, mistakes: Mistakes,
+            rules: Mapping[str, Rule], flags: Mapping[str, str]) -> Argument | None:
+    """The choice that a section makes; None where it makes none that is known."""
+    flag = variant.flag_name
+    if flag not in value:
+        name = variant.default_tag if variant.optional else flags.get(where)
+        if name is None:
+            mistakes.add_text(prefix + flag, "missing key, expected a string")
+            return None
+        return variant.choice_dict[name]
+    name = value[flag]
+    if not isinstance(name, str):
+        mistakes.add(prefix + flag, name, "a string")
+        return None
+    rule = find_rule(rules, f"{where}/{flag}")
+    chosen = variant.choice_dict.get(variant.choice_alias.get(name, name))
+    if name not in rule.values:
+        line = rule.expected
+        if chosen is not None:
+            line = " or ".join(show(one) for one in rule.values)
+            line += f": {find_rule(rules, f'{where}[{chosen.name}]').note}"
+        else:
+            known = [*variant.choice_dict, *variant.choice_alias]
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
+            line += f'; the nearest of the known ones is "{near[0]}"'
+        mistakes.add(prefix + flag, name, line)
+        # what the section holds besides belongs to something else
+        return None
+    return chosen
+
+
+def _check_value(field: Argument, value: Any, path: str, mistakes: Mistakes,
+                 rules: Mapping[str, Rule], flags: Mapping[str, str], where: str) -> Any:
+    """Hold one value against types and rule; return it, sections with their keys' own names."""
+    rule = find_rule(rules, where)
+    if rule.kind == "refused":
+        mistakes.add_text(path, f"refused, expected it left out: {rule.note}")
+    elif not any(_has_type(value, dtype) for dtype in field.dtype):
         lists = [dtype for dtype in field.dtype if get_origin(dtype) is list]
         if lists and isinstance(value, list):
             item = get_args(lists[0])[0]
@@ -162,7 +257,10 @@ def _check_value(field: Argument, value: Any, path: str, mistakes: Mistakes) -> 
             mistakes.add(f"{path}/{index}", value[index], _type_name(item))
         else:
             mistakes.add(path, value, argument_types(field))
-    elif isinstance(value, dict):
-        check_section(field, value, path, mistakes)
-    elif field.extra_check is not None and not field.extra_check(value):
-        mistakes.add(path, value, field.extra_check_errmsg)
+    elif isinstance(value, dict) and (field.sub_fields or field.sub_variants):
+        return check_section(field, value, path, mistakes, rules, flags, where)
+    elif rule.kind == "only" and value not in rule.values:
+        mistakes.add(path, value, rule.expected)
+    elif rule.check is not None and not rule.check(value):
+        mistakes.add(path, value, rule.limit)
+    return value

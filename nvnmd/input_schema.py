@@ -19,7 +19,9 @@ from nvnmd.config import (
 )
 from nvnmd.errors import InputError
 from nvnmd.input_check import Mistakes, check_section, read_json, show, without_comments
-from nvnmd.input_keys import document_tree
+from nvnmd.input_policy import DESCRIPTOR, table
+from nvnmd.input_stage import folder_of_stage, stage_of
+from nvnmd.input_tree import DESCRIPTOR_DEFAULT, document_tree, with_defaults
 
 MAX_TYPES = 4
 AUTO_ATOMS = 32
@@ -61,34 +63,37 @@ def parse_document(document: dict[str, Any], source: str, *, warn: Warn = _warn,
     mistakes = Mistakes(source)
     document = without_comments(document)
     section = document.get("nvnmd")
-    if isinstance(section, dict) and _is_version_1(section.get("version")):
+    version = int(isinstance(section, dict) and _is_version_1(section.get("version")))
+    if version == 1:
         mistakes.add("nvnmd/version", 1, "0; version 1 comes with a later release")
         mistakes.check()
     tree = document_tree()
-    check_section(tree, document, "", mistakes)
+    given = check_section(tree, document, "", mistakes, table(version),
+                          {DESCRIPTOR: DESCRIPTOR_DEFAULT[version]})
     mistakes.check()
-    full = tree.normalize_value(document)
-    full.setdefault("model", tree["model"].normalize_value({}))
+    model = given.setdefault("model", {})
     for part in ("descriptor", "fitting_net"):
-        full["model"].setdefault(part, tree[f"model/{part}"].normalize_value({}))
-    for part in ("learning_rate", "loss"):
-        full.setdefault(part, tree[part].normalize_value({}))
+        model.setdefault(part, {})
+    full = {name: with_defaults(tree[name], given.get(name, {}))
+            for name in ("learning_rate", "loss", "training")}
 
-    type_map, descriptor = _descriptor(full, mistakes)
+    stage, cnn_folder = stage_of(given["nvnmd"], mistakes)
+    type_map, descriptor = _descriptor(given, mistakes)
     learning_rate = _learning_rate(full["learning_rate"], mistakes)
-    training = _training(document["training"], full["training"], mistakes, find_systems)
+    training = _training(given["training"], full["training"], mistakes, find_systems)
     mistakes.check()
-    if "numb_test" in document["training"]:
+    if "numb_test" in given["training"]:
         warn(f"{source}: training/numb_test: has no effect; "
              "use training/validation_data/numb_btch, or `nvnmd test -n`")
     loss = full["loss"]
     config = RunConfig(
-        version=0, max_nnei=full["nvnmd"]["max_nnei"], type_map=type_map, descriptor=descriptor,
-        fitting=FittingConfig(seed=_seed(full["model"]["fitting_net"], full["training"])),
+        version=version, max_nnei=given["nvnmd"]["max_nnei"], type_map=type_map,
+        descriptor=descriptor,
+        fitting=FittingConfig(seed=_seed(model["fitting_net"], given["training"])),
         learning_rate=learning_rate,
         loss=LossConfig(**{f"{side}_pref_{key}": float(loss[f"{side}_pref_{key}"])
                            for key in "efv" for side in ("start", "limit")}),
-        training=training)
+        training=training, source=source, stage=stage, cnn_folder=cnn_folder)
     config.normalized.update(normalized_document(config))
     return config
 
@@ -135,6 +140,9 @@ def _descriptor(full: dict[str, Any],
                                       "in version 0")
     for name in sorted({name for name in type_map if type_map.count(name) > 1 or not name}):
         mistakes.add(types_path, name, "every element named, and once only")
+    if not isinstance(sel, list):
+        mistakes.add(sel_path, sel, "a list of integers")
+        mistakes.check()
     if len(sel) != len(type_map):
         mistakes.add(sel_path, sel, f"{len(type_map)} integers, one for each of {types_path}")
     max_nnei = full["nvnmd"]["max_nnei"]
@@ -176,8 +184,9 @@ def _training(given: dict[str, Any], full: dict[str, Any], mistakes: Mistakes,
     validation = full["validation_data"]
     check_systems, check_size = ((), ()) if validation is None else _data(
         validation, "training/validation_data", mistakes, find_systems)
-    plain = {key: full[key] for key in ("numb_steps", "seed", "disp_freq", "save_freq",
-                                        "max_ckpt_keep", "disp_training", "time_training")}
+    plain: dict[str, Any] = {key: full.get(key) for key in (
+        "numb_steps", "seed", "disp_freq", "save_freq", "max_ckpt_keep", "disp_training",
+        "time_training")}
     return TrainingConfig(
         systems=systems, batch_size=batch_size,
         # files go into the command's own folder, whichever folder the document names
@@ -227,9 +236,25 @@ def _auto_batch(folder: str, atoms: int) -> int:
     return math.ceil(atoms / count)
 
 
-def for_stage(config: RunConfig, stage: str, cnn_folder: str | Path) -> RunConfig:
-    """The same run, its document written back as that of a stage; see `normalized_document`."""
-    return replace(config, normalized=normalized_document(config, stage, str(cnn_folder)))
+def for_stage(config: RunConfig, stage: str, cnn_folder: str | Path | None = None) -> RunConfig:
+    """The same run as that of a stage, its document written back so; see `normalized_document`.
+
+    Parameters
+    ----------
+    stage : {"cnn", "qnn"}
+        The command.
+    cnn_folder : str or Path, optional
+        Folder of the continuous stage; by default the one that the document names, else
+        ``nvnmd_cnn``.
+
+    Raises
+    ------
+    InputError
+        The document is that of the other stage, or names another folder.
+    """
+    folder = folder_of_stage(config, stage, cnn_folder)
+    return replace(config, stage=stage, cnn_folder=folder,
+                   normalized=normalized_document(config, stage, folder))
 
 
 def normalized_document(config: RunConfig, stage: str = "none",

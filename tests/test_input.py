@@ -10,8 +10,8 @@ import pytest
 
 from nvnmd.errors import InputError
 from nvnmd.input_check import read_json
-from nvnmd.input_keys import document_tree
 from nvnmd.input_schema import load_input, normalized_document, parse_document
+from nvnmd.input_tree import document_tree
 
 
 def short_form() -> dict:
@@ -151,7 +151,7 @@ MISTAKES = [
     ("nvnmd/sel", [60, 69], "nvnmd/sel: got a sum of 129, expected at most nvnmd/max_nnei = 128"),
     ("nvnmd/sel", [0, 6], "nvnmd/sel: got [0, 6], expected positive integers"),
     ("nvnmd/sel", [60], "nvnmd/sel: got [60], expected 2 integers, one for each of nvnmd/type_map"),
-    ("nvnmd/net_size", 64, "nvnmd/net_size: got 64, expected 128, the only size"),
+    ("nvnmd/net_size", 64, "nvnmd/net_size: got 64, expected 128 (the only size"),
     ("nvnmd/version", 1, "nvnmd/version: got 1, expected 0; version 1 comes with a later release"),
     ("nvnmd/version", 2, "nvnmd/version: got 2, expected 0 or 1"),
     ("nvnmd/enable", False, "nvnmd/enable: got false, expected true"),

@@ -1,0 +1,336 @@
+"""What this program does with each key of the input contract: honours it, admits one setting, or
+refuses it by name.
+
+The loader goes by this table, and docs/input.md prints it. A key without a line of its own belongs
+to a section or a choice that is refused as a whole.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Check = Callable[[Any], bool]
+
+DESCRIPTOR = "model[standard]/descriptor"
+FITTING = "model[standard]/fitting_net"
+DESCRIPTOR_TYPES = {0: ("se_a", "se_e2_a"), 1: ("se_atten", "dpa1")}
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What becomes of a key.
+
+    Attributes
+    ----------
+    kind : {"honoured", "only", "refused", "warned"}
+        Done as it says; admitted with one of `values`; not admitted; without effect, which a
+        warning says.
+    note : str
+        Why, or what it means here beyond the contract.
+    values : tuple
+        The settings that ``only`` admits; the first is that of a document without the key.
+    check, limit : callable, str
+        Further bounds of an honoured key, and how a message names them.
+    """
+
+    kind: Literal["honoured", "only", "refused", "warned"]
+    note: str = ""
+    values: tuple[Any, ...] = ()
+    check: Check | None = None
+    limit: str = ""
+
+    @property
+    def expected(self) -> str:
+        """What an ``only`` key admits, and why, for a message."""
+        shown = " or ".join(json.dumps(value) for value in self.values)
+        return f"{shown} ({self.note})"
+
+
+def _honoured(note: str = "", check: Check | None = None, limit: str = "") -> Rule:
+    return Rule("honoured", note, check=check, limit=limit)
+
+
+def _only(*values: Any, why: str) -> Rule:
+    return Rule("only", why, values)
+
+
+def _refused(why: str) -> Rule:
+    return Rule("refused", why)
+
+
+def _positive(value: float) -> bool:
+    return value > 0
+
+
+def _not_negative(value: float) -> bool:
+    return value >= 0
+
+
+def _is_seed(value: int | None) -> bool:
+    return value is None or 0 <= value < 2**32
+
+
+def _is_batch_size(value: Any) -> bool:
+    if isinstance(value, str):
+        head, colon, count = value.partition(":")
+        return head == "auto" and (not colon or (count.isdecimal() and int(count) > 0))
+    return all(n > 0 for n in (value if isinstance(value, list) else [value]))
+
+
+def _names_file(value: str) -> bool:
+    return bool(value.rsplit("/", 1)[-1])
+
+
+NOT_YET = "not yet in this program"
+AUTO_SEL = f'"auto" is {NOT_YET}'
+SECTION = _honoured()
+SEED = _honoured("training/seed if not given.", _is_seed,
+                 "null or an integer from 0 to 4294967295")
+WEIGHT = _honoured("", _not_negative, "a number of at least 0")
+COUNT = _honoured("", _positive, "an integer above 0")
+RCUT = _honoured("Here or in model/descriptor; 6.0 if in neither. At most 8, where the tables end.",
+                 lambda v: 0 < v <= 8, "a radius above 0 and at most 8 Å, where the tables end")
+RCUT_SMTH = _honoured("Here or in model/descriptor; 0.5 if in neither.", _positive,
+                      "a distance above 0 Å")
+PRECISION = _only("default", "float64", why="the float model is binary64")
+TRAINABLE = _only(True, why="every weight of the float model is trained")
+NO_FACTOR = _only(False, why="NVNMD's skips carry no factor")
+NO_PROFILER = "there is no profiler"
+NO_BOARD = "no TensorBoard log is written"
+MULTI = "one model is trained at a time; deployable is one whose model/type is standard"
+ENERGY = "the hardware computes energies and forces; deployable is the type ener"
+
+
+def _is_sel(value: Any) -> bool:
+    if isinstance(value, str):
+        return False
+    return all(n > 0 for n in (value if isinstance(value, list) else [value]))
+
+
+def _model() -> dict[str, Rule]:
+    table = "the hardware adds no table to the network; deployable is the network alone"
+    alone = "one descriptor and one fitting net; deployable is standard"
+    return {
+        "model": SECTION,
+        "model/type": _only("standard", why="one descriptor and one fitting net"),
+        **{f"model[{name}]": _refused(alone) for name in
+           ("multi", "frozen", "pairtab", "pairwise_dprc", "linear_ener")},
+        "model/type_map": _honoured("Here or in nvnmd.", lambda v: len(v) > 0,
+                                    "at least one element name"),
+        "model/data_stat_nbatch": _refused(f"{NOT_YET}: the statistics come from every frame"),
+        "model/data_stat_protect": _only(0.01, why="deviations are kept above 0.01"),
+        "model/data_bias_nsample": _only(10, why="no command changes the bias of a trained model"),
+        **{f"model/{name}": _refused(table)
+           for name in ("use_srtab", "smin_alpha", "sw_rmin", "sw_rmax")},
+        "model/srtab_add_bias": _only(True, why="there is no short-range table"),
+        "model/pair_exclude_types": _only([], why="every pair of types interacts in the hardware"),
+        "model/atom_exclude_types": _only([], why="every atom has an energy in the hardware"),
+        "model/type_embedding": _refused("version 0 has a net per type, and version 1 embeds the "
+                                         "types in its own way without this section"),
+        "model/modifier": _refused("the hardware has no long-range sum; deployable is the model "
+                                   "without it"),
+        "model/compress": _refused("the tables of NVNMD take the place of a compressed model"),
+        "model/spin": _refused("the hardware knows no spins; deployable are energies and forces "
+                               "of atoms"),
+    }
+
+
+def _descriptor(kind: str, version: int) -> dict[str, Rule]:
+    at = f"{DESCRIPTOR}[{kind}]"
+    rules = {
+        "sel": _honoured(f"See nvnmd/sel. {AUTO_SEL}.", _is_sel, f"positive integers; {AUTO_SEL}"),
+        "rcut": RCUT, "rcut_smth": RCUT_SMTH,
+        "neuron": _only([8, 16, 32], why="the widths of NVNMD's embedding net"),
+        "axis_neuron": _only(4, why="the columns that NVNMD keeps per row"),
+        "activation_function": _only("tanh", why="NVNMD's embedding net"),
+        "type_one_side": _only(True, why="one embedding net for all centre types"),
+        "resnet_dt": NO_FACTOR, "precision": PRECISION, "trainable": TRAINABLE, "seed": SEED,
+        "exclude_types": _only([], why="every pair of types interacts in the hardware"),
+    }
+    if version == 0:
+        rules["env_protection"] = _only(0.0, why="distances are clamped from below instead")
+        rules["set_davg_zero"] = _only(False, why="the mean is taken from the data")
+    else:
+        none = "there are no attention layers in the hardware"
+        rules |= {
+            "attn": _only(128, why=none), "attn_layer": _only(0, why=none),
+            "attn_dotr": _only(True, why=none), "attn_mask": _only(False, why=none),
+            "post_ln": _only(True, why=none), "ffn": _only(False, why=none),
+            "ffn_embed_dim": _only(1024, why=none), "scaling_factor": _only(1.0, why=none),
+            "head_num": _only(1, why=none), "normalize": _only(True, why=none),
+            "temperature": _refused(none), "return_rot": _only(False, why=none),
+            "concat_output_tebd": _only(False, why="the hardware's fitting net takes the "
+                                                   "descriptor alone"),
+            "stripped_type_embedding": _only(True, why="the types have a net of their own"),
+            "smooth_type_embdding": _only(False, why="the types' net does not depend on the "
+                                                     "distance"),
+            "set_davg_zero": _only(True, why="version 1 has no mean"),
+            "tebd_dim": _only(8, why="the hardware's length"),
+            "tebd_input_mode": _only("strip", why="the types have a net of their own"),
+        }
+    return {f"{at}/{name}": rule for name, rule in rules.items()}
+
+
+def _descriptors(version: int) -> dict[str, Rule]:
+    mine, other = ("se_e2_a", "se_atten") if version == 0 else ("se_atten", "se_e2_a")
+    none = {name: _refused(f"the hardware has the descriptors se_e2_a (version 0) and se_atten "
+                           f"without attention (version 1), not {name}")
+            for name in ("loc_frame", "se_e3", "se_a_tpe", "se_e2_r", "hybrid", "se_atten_v2",
+                         "dpa2", "se_a_ebd_v2", "se_a_mask")}
+    none[other] = _refused(f"the descriptor of nvnmd/version {1 - version}")
+    return {
+        DESCRIPTOR: SECTION,
+        f"{DESCRIPTOR}/type": _only(*DESCRIPTOR_TYPES[version],
+                                    why=f"the descriptor of version {version}"),
+        **{f"{DESCRIPTOR}[{name}]": rule for name, rule in none.items()},
+        **_descriptor(mine, version),
+    }
+
+
+def _fitting() -> dict[str, Rule]:
+    rules = {
+        "numb_fparam": _only(0, why="there are no frame parameters"),
+        "numb_aparam": _only(0, why="there are no atomic parameters"),
+        "neuron": _only([128, 128, 128], why="the widths of NVNMD's fitting net"),
+        "activation_function": _only("tanh", "tanh4", why="both mean tanh4, NVNMD's polynomial in "
+                                                          "the place of tanh"),
+        "precision": PRECISION, "resnet_dt": NO_FACTOR, "trainable": TRAINABLE,
+        "rcond": _only(None, why="the energy bias is a plain least-squares fit"), "seed": SEED,
+        "atom_ener": _only([], why="the energy bias comes from the data"),
+        "layer_name": _refused("the nets of the hardware share no layers"),
+        "use_aparam_as_mask": _only(False, why="there are no atomic parameters"),
+    }
+    return {
+        FITTING: SECTION, f"{FITTING}/type": _only("ener", why="an NVNMD model gives energies"),
+        **{f"{FITTING}[{name}]": _refused(ENERGY) for name in ("dos", "polar", "dipole")},
+        **{f"{FITTING}[ener]/{name}": rule for name, rule in rules.items()},
+    }
+
+
+def _learning_rate_and_loss() -> dict[str, Rule]:
+    ends = ("start", "limit")
+    return {
+        "learning_rate": SECTION,
+        "learning_rate/type": _only("exp", why="the learning rate decays exponentially"),
+        "learning_rate/scale_by_worker": _honoured(
+            "This program trains with one worker, for which the three are the same.",
+            lambda v: v in ("linear", "sqrt", "none"), '"linear", "sqrt" or "none"'),
+        "learning_rate[exp]/start_lr": _honoured("0 trains nothing.", _not_negative,
+                                                 "a number of at least 0"),
+        "learning_rate[exp]/stop_lr": WEIGHT,
+        "learning_rate[exp]/decay_steps": COUNT,
+        "learning_rate[exp]/decay_rate": _only(None, why="the rate follows from start_lr, stop_lr "
+                                                         "and the number of steps"),
+        "learning_rate_dict": _refused(MULTI), "loss_dict": _refused(MULTI),
+        "loss": SECTION, "loss/type": _only("ener", why="an NVNMD model gives energies"),
+        **{f"loss[{name}]": _refused(ENERGY) for name in ("ener_spin", "dos", "tensor")},
+        **{f"loss[ener]/{end}_pref_{term}": WEIGHT for term in "efv" for end in ends},
+        **{f"loss[ener]/{end}_pref_{term}": _only(0.0, why=f"{what} are not trained on")
+           for term, what in (("ae", "atomic energies"), ("pf", "per-atom force weights"),
+                              ("gf", "generalised forces")) for end in ends},
+        "loss[ener]/relative_f": _only(None, why="force errors are absolute"),
+        "loss[ener]/enable_atom_ener_coeff": _only(False, why="every atom counts once"),
+        "loss[ener]/numb_generalized_coord": _only(0, why="generalised forces are not trained on"),
+    }
+
+
+def _data() -> dict[str, Rule]:
+    return {
+        "systems": _honoured("", lambda v: len(v) > 0, "at least one folder"),
+        "set_prefix": _only("set", why="the sets of a system are its folders set.*"),
+        "batch_size": _honoured("mixed:N is refused: systems hold one composition.",
+                                _is_batch_size,
+                                'a positive integer, one per system, "auto" or "auto:N"'),
+        "auto_prob": _only("prob_sys_size", why="systems are drawn by their size"),
+        "sys_probs": _only(None, why="systems are drawn by their size"),
+    }
+
+
+def _training() -> dict[str, Rule]:
+    plain = {
+        "numb_steps": _honoured("", _not_negative, "an integer of at least 0"),
+        "seed": _honoured("Also of the initial weights where model/*/seed is not given.", _is_seed,
+                          "null or an integer from 0 to 4294967295"),
+        "disp_file": _honoured("In the output folder; only the last part of the path counts.",
+                               _names_file, "a file name"),
+        "disp_freq": COUNT, "save_freq": COUNT, "max_ckpt_keep": COUNT,
+        "save_ckpt": _honoured("In the output folder; only the last part of the path counts.",
+                               _names_file, "a file name"),
+        "disp_training": SECTION, "time_training": SECTION,
+        "opt_type": _only("Adam", why="the optimizer is Adam"),
+        "profiling": _only(False, why=NO_PROFILER),
+        "profiling_file": _only("timeline.json", why=NO_PROFILER),
+        "enable_profiler": _only(False, why=NO_PROFILER),
+        "tensorboard": _only(False, why=NO_BOARD),
+        "tensorboard_log_dir": _only("log", why=NO_BOARD),
+        "tensorboard_freq": _only(1, why=NO_BOARD),
+        "mixed_precision": _refused(f"{NOT_YET}: the float model is binary64"),
+        "data_dict": _refused(MULTI), "fitting_weight": _refused(MULTI),
+        "warmup_steps": _refused(f"{NOT_YET}: the first step has start_lr"),
+        "gradient_max_norm": _refused(f"{NOT_YET}: gradients are taken as they are"),
+        "stat_file": _refused(f"{NOT_YET}: the statistics are taken anew for every training"),
+    }
+    parts = ("training/training_data", "training/validation_data")
+    return {
+        "training": SECTION, **dict.fromkeys(parts, SECTION),
+        "training[LKF]": _refused("the optimizer is Adam"),
+        **{f"{part}/{name}": rule for part in parts for name, rule in _data().items()},
+        "training/validation_data/numb_btch": COUNT,
+        **{f"training/{name}": rule for name, rule in plain.items()},
+        # of old, data were named in `training` itself
+        **{f"training/{name}": rule for name, rule in _data().items()},
+        "training/numb_test": Rule("warned", "Of older versions of DeePMD-kit; no effect, and a "
+                                   "warning names what takes its place."),
+    }
+
+
+def _nvnmd() -> dict[str, Rule]:
+    return {
+        "nvnmd": SECTION,
+        "nvnmd/version": _honoured("", lambda v: v in (0, 1), "0 or 1"),
+        "nvnmd/max_nnei": _honoured("", lambda v: v in (128, 256), "128 or 256"),
+        "nvnmd/net_size": _only(128, why="the only size of the fitting net"),
+        "nvnmd/enable": _only(True, why="this program trains NVNMD models only"),
+        **{f"nvnmd/{name}_file": _honoured("A file in the folder of train-cnn, which the commands "
+                                           "then take for theirs, or none.")
+           for name in ("map", "config", "weight")},
+        **{f"nvnmd/{verb}_{part}": _honoured("False in train-cnn, true in train-qnn. Another "
+                                             "value than the other three have is refused: "
+                                             f"{NOT_YET}.")
+           for verb in ("restore", "quantize") for part in ("descriptor", "fitting_net")},
+        "nvnmd/sel": _honoured("Here or in model/descriptor; the sum is at most max_nnei.",
+                               _is_sel, "positive integers"),
+        "nvnmd/rcut": RCUT, "nvnmd/rcut_smth": RCUT_SMTH,
+        "nvnmd/type_map": _honoured("Here or in model.", lambda v: len(v) > 0,
+                                    "at least one element name"),
+    }
+
+
+@functools.cache
+def table(version: int = 0) -> dict[str, Rule]:
+    """Return the rules of a version: contract path -> rule; one table, to be read only."""
+    return {**_nvnmd(), **_learning_rate_and_loss(), **_training(), **_model(),
+            **_descriptors(version), **_fitting()}
+
+
+def find_rule(rules: Mapping[str, Rule], path: str) -> Rule:
+    """Return the rule of a key: its own, or that of the refused section or choice it is in.
+
+    Raises
+    ------
+    KeyError
+        The table says nothing of it.
+    """
+    if path in rules:
+        return rules[path]
+    parts = re.findall(r"/?[^/\[]+|\[\w+\]", path)
+    for end in range(len(parts) - 1, 0, -1):
+        above = rules.get("".join(parts[:end]))
+        if above is not None and above.kind == "refused":
+            return above
+    raise KeyError(path)
