@@ -7,7 +7,7 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 from golden_data import load_fixture
-from type_models import random_type_model
+from random_type_models import random_type_model
 
 from nvnmd.errors import RangeError
 from nvnmd.quantize.model import Model
