@@ -1,88 +1,38 @@
-"""Small random models of version 1, their settings and labelled frames."""
+"""Small random models of version 1, in which the types share one parameter set."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from itertools import pairwise
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
-from small_models import small_config
+from small_models import random_weights
 
-from nvnmd.config import DescriptorConfig, FittingConfig, RunConfig
-from nvnmd.float_model import predict_float
-from nvnmd.weights import FloatWeights
+from nvnmd.mapping.build import build_tables
+from nvnmd.quantize.model import Model, to_flt_table
 
-RCUT, RCUT_SMTH, SEL = 4.0, 1.0, (20,)
-SETTINGS = {"sel": SEL, "rcut": RCUT, "rcut_smth": RCUT_SMTH, "axis_neuron": 2}
-NAMES = ("Cu", "Au", "Ag", "Ni", "Pd", "Pt", "Al", "Pb")
+NAMES = tuple(f"T{i}" for i in range(32))
 
 
-def type_weights(rng, ntypes=3, m1=8, axis=2, width=16, hidden=2) -> FloatWeights:
-    """Float weights of a small net of version 1."""
-
-    def draw(*shape):
-        return rng.normal(size=shape) / np.sqrt(sum(shape[-2:]))
-
-    def net(*widths):
-        return tuple((draw(i, o), draw(1, o)[0]) for i, o in pairwise(widths))
-
-    widths = [m1 * axis, *[width] * hidden, 1]
-    return FloatWeights(
-        embedding=(net(1, m1 // 2, m1),),
-        fit_weights=tuple(draw(1, i, o) for i, o in pairwise(widths)),
-        fit_biases=tuple(0.1 * draw(1, o) for o in widths[1:]),
-        davg=np.zeros((ntypes, 2)),
-        dstd=rng.uniform(0.1, 0.2, (ntypes, 2)),
-        t_bias_atom_e=rng.normal(size=ntypes),
-        min_nbor_dist=1.7,
-        tweight=draw(8, width),
-        type_embedding=((draw(ntypes, 8), np.zeros(8)),),
-        type_net=net(16, m1 // 2, m1),
+def random_type_model(
+    rng: np.random.Generator, ntypes: int, *, nnei: int = 24, m1: int = 8, axis: int = 2,
+    width: int = 16, hidden: int = 2, rcut: float = 4.0,
+) -> Model:
+    """A model of version 1 of reduced widths, its type gains and vectors drawn at random."""
+    shared = random_weights(rng, 1, m1, axis, width, hidden)
+    tables = build_tables(
+        shared.embedding, np.zeros((1, 2)), np.ones((1, 2)), rcut, 1.0, dmin=1.7
     )
-
-
-def type_config(ntypes=3, **changes) -> RunConfig:
-    """The settings of `type_weights`."""
-    settings = {
-        "version": 1,
-        "type_map": NAMES[:ntypes],
-        "descriptor": DescriptorConfig(
-            sel=SEL, rcut=RCUT, rcut_smth=RCUT_SMTH, neuron=(4, 8), axis_neuron=2, seed=1
-        ),
-        "fitting": FittingConfig(neuron=(16, 16), seed=1),
-    }
-    return small_config(**(settings | changes))
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A frame: positions and cell vectors in Å, types."""
-
-    coord: np.ndarray
-    box: np.ndarray
-    types: np.ndarray
-
-
-def rattled(rng, types, spacing=3.0) -> Cell:
-    """A rattled simple cubic cell of 2 x 2 x (n/4) atoms of the given types."""
-    types = np.asarray(types)
-    counts = (2, 2, len(types) // 4)
-    grid = np.stack(np.meshgrid(*[np.arange(c) for c in counts], indexing="ij"), -1)
-    coord = spacing * grid.reshape(-1, 3) + rng.normal(scale=0.2, size=(len(types), 3))
-    return Cell(coord.astype(np.float32).astype(float), np.diag(spacing * np.array(counts)), types)
-
-
-def write_system(folder: Path, weights: FloatWeights, cells: list[Cell]) -> None:
-    """Frames of one composition, labelled by a float model of version 1."""
-    (folder / "set.000").mkdir(parents=True)
-    (folder / "type.raw").write_text("".join(f"{t}\n" for t in cells[0].types))
-    (folder / "type_map.raw").write_text("".join(f"{n}\n" for n in NAMES[: weights.ntypes]))
-    found = [predict_float(weights, c.coord, c.box, c.types, **SETTINGS) for c in cells]
-    arrays = {
-        "coord": [c.coord for c in cells],
-        "box": [c.box for c in cells],
-        **{key: [getattr(p, key) for p in found] for key in ("energy", "force", "virial")},
-    }
-    for key, rows in arrays.items():
-        np.save(folder / "set.000" / f"{key}.npy", np.array([np.ravel(r) for r in rows]))
+    embedding = ((rng.normal(size=(ntypes, 8)), np.zeros(8)),)
+    return Model(
+        version=1, type_map=NAMES[:ntypes], sel=(nnei,), max_nnei=128, rcut=rcut, rcut_smth=1.0,
+        axis_neuron=axis, u_layout=tables.u_layout, s_layout=replace(tables.s_layout, x0=0.0),
+        table_u=to_flt_table(tables.u, "u"), table_u_grad=to_flt_table(tables.u_grad, "u'"),
+        table_g=to_flt_table(tables.g, "G"), table_g_grad=to_flt_table(tables.g_grad, "G'"),
+        fit_weights=shared.fit_weights, fit_biases=shared.fit_biases,
+        t_bias_atom_e=rng.normal(size=ntypes), davg=np.zeros((ntypes, 2)),
+        dstd=rng.uniform(0.1, 0.3, (ntypes, 2)), embedding=shared.embedding,
+        inv_std=to_flt_table(rng.uniform(1.0, 4.0, (ntypes, 2)), "deviation"),
+        type_gain=to_flt_table(rng.normal(1.0, 0.4, (ntypes, ntypes, m1)), "gain"),
+        t_ebd=rng.normal(size=(ntypes, 8)), tweight=0.2 * rng.normal(size=(8, width)),
+        type_embedding=embedding, type_net=((rng.normal(size=(16, m1)), np.zeros(m1)),),
+    )
