@@ -13,7 +13,7 @@ from nvnmd.config import DescriptorConfig, FittingConfig, RunConfig
 from nvnmd.float_model import predict_float
 from nvnmd.weights import FloatWeights
 
-RCUT, RCUT_SMTH, SEL = 4.0, 1.0, (20,)
+RCUT, RCUT_SMTH, SEL = 4.0, 1.0, (50,)
 SETTINGS = {"sel": SEL, "rcut": RCUT, "rcut_smth": RCUT_SMTH, "axis_neuron": 2}
 NAMES = ("Cu", "Au", "Ag", "Ni", "Pd", "Pt", "Al", "Pb")
 
