@@ -1,4 +1,4 @@
-"""Energies, forces and virials of a system's frames by one of the three evaluators, and errors."""
+"""Energies, forces and virials of frames by one of the three evaluators, and their errors."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from nvnmd.errors import InputError, ModelFileError, NvnmdError
 from nvnmd.neighbors import Neighborhood, Overflow, build_neighborhood
 
 if TYPE_CHECKING:
+    from nvnmd.quantize.forces import Forces
     from nvnmd.quantize.model import Model
     from nvnmd.weights import FloatWeights
 
 Floats = NDArray[np.float64]
 Backend = Literal["float", "fixed", "sim"]
-# atomic energies, forces and virial of one frame, atoms in the order of its neighbourhood
-Frame = tuple[Floats, Floats, Floats]
-Evaluator = Callable[[Neighborhood], Frame]
+# atomic energies and forces of one frame, atoms in the order of its neighbourhood
+Evaluator = Callable[[Neighborhood], "tuple[Floats, Forces]"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +38,9 @@ class Prediction:
     force : (f, n, 3)
         Forces in eV/Å.
     virial : (f, 3, 3)
-        Virials in eV.
+        Virials in eV: sum over pairs of the force on the neighbour times the displacement to it.
+    atom_virial : (f, n, 3, 3)
+        The pairs' terms by neighbour, in eV.
     dropped : int
         Neighbours that ``overflow="truncate"`` left out, over all frames.
     """
@@ -47,6 +49,7 @@ class Prediction:
     atom_energy: Floats
     force: Floats
     virial: Floats
+    atom_virial: Floats
     dropped: int
 
 
@@ -109,31 +112,99 @@ def float_evaluator(network: Model | FloatNetwork) -> Evaluator:
     if not isinstance(network, FloatNetwork) and not network.embedding:
         raise InputError("backend: got float, but the model holds no float network (as one from a "
                          "model.pb), expected fixed or sim")
-    from nvnmd.float_model import predict_neighborhood
+    from nvnmd.float_fast import float_evaluator as build
 
     weights = network.weights if isinstance(network, FloatNetwork) else network
-
-    def evaluate(hood: Neighborhood) -> Frame:
-        result = predict_neighborhood(weights, hood, sel=network.sel, rcut=network.rcut,
-                                      rcut_smth=network.rcut_smth,
-                                      axis_neuron=network.axis_neuron)
-        return result.atom_energy[hood.order], result.force[hood.order], result.virial
-
-    return evaluate
+    return build(weights, sel=network.sel, rcut=network.rcut, rcut_smth=network.rcut_smth,
+                 axis_neuron=network.axis_neuron)
 
 
-def fixed_evaluator(model: Model) -> Evaluator:
-    """Evaluate with the integer reference."""
-    from nvnmd.quantize.forces import assemble_forces
-    from nvnmd.quantize.reference import evaluate_atoms
+def make_evaluator(network: Model | FloatNetwork, backend: Backend,
+                   work_dir: Path | None = None) -> Evaluator:
+    """The evaluator of a backend; keep it between frames, it holds what the model implies.
 
-    def evaluate(hood: Neighborhood) -> Frame:
-        trace = evaluate_atoms(model, hood.center_types, hood.rij, hood.mask,
-                               hood.neighbor_types)
-        forces = assemble_forces(trace.deriv, hood.rij, hood.index)
-        return trace.atom_energy, forces.force, forces.virial
+    Parameters
+    ----------
+    network : Model or FloatNetwork
+        The latter has the backend `float` only.
+    backend : {"float", "fixed", "sim"}
+        The nets before quantization, the integer network, or the simulated hardware.
+    work_dir : Path, optional
+        Where `sim` builds its simulator; one that is there already is used again.
 
-    return evaluate
+    Raises
+    ------
+    InputError
+        There is no such backend, or a float network has only `float`.
+    """
+    if backend == "float":
+        return float_evaluator(network)
+    if backend not in ("fixed", "sim"):
+        raise InputError(f"backend: got {backend!r}, expected float, fixed or sim")
+    if isinstance(network, FloatNetwork):
+        raise InputError(f"backend: got {backend} with a float network, expected float")
+    if backend == "fixed":
+        from nvnmd.quantize.fast import evaluator
+
+        return evaluator(network)
+    from nvnmd.hdl.export import config_for
+    from nvnmd.simulate import sim_evaluator
+
+    if work_dir is None:
+        raise ValueError("the backend sim needs a work_dir")
+    return sim_evaluator(network, config_for(network), work_dir)
+
+
+def evaluate_frames(
+    network: Model | FloatNetwork,
+    evaluate: Evaluator,
+    coord: Floats,
+    box: Floats | None,
+    types: NDArray[np.integer],
+    overflow: Overflow = "error",
+) -> Prediction:
+    """Evaluate frames of the same atoms.
+
+    Parameters
+    ----------
+    network : Model or FloatNetwork
+        Whose cut-off, slots and names count.
+    evaluate : callable
+        From `make_evaluator`.
+    coord : (f, n, 3)
+        Positions in Å.
+    box : (f, 3, 3) or None
+        Cells in Å, vectors in rows; None for open boundaries.
+    types : (n,)
+        Types of the atoms.
+    overflow : {"error", "truncate"}
+        See `build_neighborhood`.
+
+    Raises
+    ------
+    NvnmdError
+        A frame cannot be evaluated; the message names it.
+    """
+    count, n = coord.shape[:2]
+    atom_energy, force = np.empty((count, n)), np.empty((count, n, 3))
+    virial, atom_virial = np.empty((count, 3, 3)), np.empty((count, n, 3, 3))
+    dropped = 0
+    for frame in range(count):
+        try:
+            hood = build_neighborhood(coord[frame], None if box is None else box[frame], types,
+                                      network.sel, network.rcut, overflow=overflow,
+                                      type_names=network.type_map,
+                                      ntypes=getattr(network, "shared_types", None))
+            energies, forces = evaluate(hood)
+        except NvnmdError as error:
+            raise type(error)(f"frame {frame}: {error}") from error
+        atom_energy[frame, hood.order] = energies
+        force[frame, hood.order] = forces.force
+        virial[frame] = forces.virial
+        atom_virial[frame, hood.order] = forces.atom_virial
+        dropped += hood.dropped
+    return Prediction(energy=atom_energy.sum(axis=1), atom_energy=atom_energy, force=force,
+                      virial=virial, atom_virial=atom_virial, dropped=dropped)
 
 
 def frame_neighborhood(network: Model | FloatNetwork, system: System, frame: int,
@@ -175,37 +246,18 @@ def evaluate_system(network: Model | FloatNetwork, system: System, backend: Back
     NvnmdError
         A frame cannot be evaluated; the message names system and frame.
     """
-    if backend == "float":
-        evaluate = float_evaluator(network)
-    elif isinstance(network, FloatNetwork):
-        raise InputError(f"backend: got {backend} with a float network, expected float")
-    elif backend == "fixed":
-        evaluate = fixed_evaluator(network)
-    else:
-        from nvnmd.hdl.export import config_for
-        from nvnmd.simulate import sim_evaluator
+    from nvnmd.api import Potential
 
-        if work_dir is None:
-            raise ValueError("the backend sim needs a work_dir")
-        evaluate = sim_evaluator(network, config_for(network), work_dir)
     count = system.nframes if frames is None else frames
     if count > system.nframes:
         raise InputError(f"{system.path}: got {system.nframes} frames, expected {count}")
-    n = system.natoms
-    atom_energy, force = np.empty((count, n)), np.empty((count, n, 3))
-    virial = np.empty((count, 3, 3))
-    dropped = 0
-    for frame in range(count):
-        hood = frame_neighborhood(network, system, frame, overflow)
-        try:
-            energies, forces, virial[frame] = evaluate(hood)
-        except NvnmdError as error:
-            raise type(error)(f"{system.path}: frame {frame}: {error}") from error
-        atom_energy[frame, hood.order] = energies
-        force[frame, hood.order] = forces
-        dropped += hood.dropped
-    return Prediction(energy=atom_energy.sum(axis=1), atom_energy=atom_energy, force=force,
-                      virial=virial, dropped=dropped)
+    potential = Potential(network, work_dir=work_dir)
+    try:
+        return potential.evaluate(system.coord[:count],
+                                  None if system.box is None else system.box[:count],
+                                  system.types, backend, overflow=overflow)
+    except NvnmdError as error:
+        raise type(error)(f"{system.path}: {error}") from error
 
 
 def errors_against_labels(system: System, prediction: Prediction) -> dict[str, Errors]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from nvnmd.atomic_file import atomic_write
 from nvnmd.float_model import NumpyMath, Shape, atomic_energies
 from nvnmd.neighbors import Neighborhood
-from nvnmd.quantize.forces import assemble_forces
+from nvnmd.quantize.forces import Forces, assemble_forces
 
 if TYPE_CHECKING:
     from nvnmd.hdl.params import AcceleratorConfig
@@ -209,7 +209,7 @@ def _pair_force(hood: Neighborhood, chosen: NDArray[np.int64], pair: Floats) -> 
 
 
 def sim_evaluator(model: Model, cfg: AcceleratorConfig,
-                  work_dir: Path) -> Callable[[Neighborhood], tuple[Floats, Floats, Floats]]:
+                  work_dir: Path) -> Callable[[Neighborhood], tuple[Floats, Forces]]:
     """Evaluate frames on the simulated accelerator (`--backend sim`).
 
     The results are the hardware's own; a word that differs from the reference is an error.
@@ -217,7 +217,7 @@ def sim_evaluator(model: Model, cfg: AcceleratorConfig,
     from nvnmd.errors import NvnmdError
     from nvnmd.sim.accelerator import Atoms, run_accelerator
 
-    def evaluate(hood: Neighborhood) -> tuple[Floats, Floats, Floats]:
+    def evaluate(hood: Neighborhood) -> tuple[Floats, Forces]:
         everyone = Atoms(hood.center_types, hood.rij, hood.mask, hood.neighbor_types)
         run = run_accelerator(model, cfg, everyone, work_dir)
         if not run.comparison.equal or run.status:
@@ -225,6 +225,6 @@ def sim_evaluator(model: Model, cfg: AcceleratorConfig,
                 f"RTL and reference differ: {run.comparison.first or ', '.join(run.status)}")
         forces = assemble_forces(run.deriv, hood.rij, hood.index)
         energy = run.energy + model.t_bias_atom_e[hood.center_types]
-        return energy, forces.force, forces.virial
+        return energy, forces
 
     return evaluate

@@ -297,8 +297,8 @@ def threads() -> int:
     return int(wanted) if wanted.isdecimal() and int(wanted) > 0 else len(os.sched_getaffinity(0))
 
 
-def _product(x: Floats, w: Floats) -> Floats:
-    """Matrix product of whole numbers, exact in any order, in the caller's thread."""
+def product(x: Floats, w: Floats) -> Floats:
+    """Matrix product of `CHUNK` rows in the caller's thread; of whole numbers it is exact."""
     return np.matmul(x.reshape(-1, _ROWS, x.shape[1]), w).reshape(len(x), w.shape[1])
 
 
@@ -312,7 +312,7 @@ def _fitting(kernels: Any, net: _Net, d: Floats, atoms: NDArray[np.int64],
     x, z_list = d, []
     for (mantissa, scale, bias), skip in zip(net.forward, net.skips, strict=True):
         z, y = np.zeros((CHUNK, len(bias))), np.zeros((CHUNK, len(bias)))
-        kernels.activate(_product(x, mantissa), scale, bias, x if skip else y, skip, z, y, atoms,
+        kernels.activate(product(x, mantissa), scale, bias, x if skip else y, skip, z, y, atoms,
                          suspect)
         z_list.append(z)
         x = y
@@ -326,7 +326,7 @@ def _fitting(kernels: Any, net: _Net, d: Floats, atoms: NDArray[np.int64],
         mantissa, scale = net.backward[layer]
         before = np.zeros((CHUNK, mantissa.shape[1]))
         skip = net.skips[layer]
-        kernels.receive(_product(through, mantissa), scale, g if skip else before, skip, before,
+        kernels.receive(product(through, mantissa), scale, g if skip else before, skip, before,
                         atoms, suspect)
         g = before
     return out, g

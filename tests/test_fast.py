@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from golden_checks import assert_same_bits, neighbours, neighbours_of
 from golden_data import Frame, load_fixture, load_folder, load_type_folder
+from random_type_models import random_type_model
 from small_models import random_model, rattled_crystal
-from type_models import random_type_model
 
 from nvnmd.errors import RangeError
 from nvnmd.neighbors import Neighborhood
