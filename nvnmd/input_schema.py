@@ -23,7 +23,7 @@ from nvnmd.input_policy import DESCRIPTOR, table
 from nvnmd.input_stage import folder_of_stage, stage_of
 from nvnmd.input_tree import DESCRIPTOR_DEFAULT, document_tree, with_defaults
 
-MAX_TYPES = 4
+MAX_TYPES = {0: 4, 1: 32}
 AUTO_ATOMS = 32
 DEFAULT_RCUT = 6.0
 DEFAULT_RCUT_SMTH = 0.5
@@ -64,9 +64,6 @@ def parse_document(document: dict[str, Any], source: str, *, warn: Warn = _warn,
     document = without_comments(document)
     section = document.get("nvnmd")
     version = int(isinstance(section, dict) and _is_version_1(section.get("version")))
-    if version == 1:
-        mistakes.add("nvnmd/version", 1, "0; version 1 comes with a later release")
-        mistakes.check()
     tree = document_tree()
     given = check_section(tree, document, "", mistakes, table(version),
                           {DESCRIPTOR: DESCRIPTOR_DEFAULT[version]})
@@ -78,7 +75,7 @@ def parse_document(document: dict[str, Any], source: str, *, warn: Warn = _warn,
             for name in ("learning_rate", "loss", "training")}
 
     stage, cnn_folder = stage_of(given["nvnmd"], mistakes)
-    type_map, descriptor = _descriptor(given, mistakes)
+    type_map, descriptor = _descriptor(given, version, mistakes)
     learning_rate = _learning_rate(full["learning_rate"], mistakes)
     training = _training(given["training"], full["training"], mistakes, find_systems)
     mistakes.check()
@@ -124,10 +121,11 @@ def _shared_keys(full: dict[str, Any], mistakes: Mistakes) -> dict[str, tuple[st
     return found
 
 
-def _descriptor(full: dict[str, Any],
+def _descriptor(full: dict[str, Any], version: int,
                 mistakes: Mistakes) -> tuple[tuple[str, ...], DescriptorConfig]:
     found = _shared_keys(full, mistakes)
-    for key, what in (("sel", "a list of integers"), ("type_map", "a list of strings")):
+    slots = "one integer, the slots of all types" if version else "a list of integers"
+    for key, what in (("sel", slots), ("type_map", "a list of strings")):
         if key not in found:
             mistakes.add_text(f"nvnmd/{key}", f"missing key, expected {what}")
     mistakes.check()
@@ -135,15 +133,18 @@ def _descriptor(full: dict[str, Any],
     sel_path, sel = found["sel"]
     rcut_path, rcut = found.get("rcut", ("nvnmd/rcut", DEFAULT_RCUT))
     smth_path, rcut_smth = found.get("rcut_smth", ("nvnmd/rcut_smth", DEFAULT_RCUT_SMTH))
-    if len(type_map) > MAX_TYPES:
-        mistakes.add_text(types_path, f"got {len(type_map)} types, expected at most {MAX_TYPES} "
-                                      "in version 0")
+    most = MAX_TYPES[version]
+    if len(type_map) > most:
+        mistakes.add_text(types_path, f"got {len(type_map)} types, expected at most {most} "
+                                      f"in version {version}")
     for name in sorted({name for name in type_map if type_map.count(name) > 1 or not name}):
         mistakes.add(types_path, name, "every element named, and once only")
-    if not isinstance(sel, list):
-        mistakes.add(sel_path, sel, "a list of integers")
+    if version == 1 and not isinstance(sel, list):
+        sel = [sel]
+    if not isinstance(sel, list) or (version == 1 and len(sel) != 1):
+        mistakes.add(sel_path, sel, slots)
         mistakes.check()
-    if len(sel) != len(type_map):
+    if version == 0 and len(sel) != len(type_map):
         mistakes.add(sel_path, sel, f"{len(type_map)} integers, one for each of {types_path}")
     max_nnei = full["nvnmd"]["max_nnei"]
     if sum(sel) > max_nnei:
@@ -273,6 +274,11 @@ def normalized_document(config: RunConfig, stage: str = "none",
              "weight_file": f"{cnn_folder}/weight.npy" if quantized else "none",
              "map_file": f"{cnn_folder}/map.npy" if quantized else "none"}
     descriptor, fitting, training = config.descriptor, config.fitting, config.training
+    kind: dict[str, Any] = {"type": "se_a", "sel": list(descriptor.sel)}
+    if config.version == 1:
+        # as DeePMD-kit's readers know it; without attention
+        kind = {"type": "se_atten", "tebd_input_mode": "strip", "sel": descriptor.sel[0],
+                "attn": 128, "attn_layer": 0, "attn_dotr": True, "attn_mask": False}
     data: dict[str, Any] = {"training_data": {"systems": list(training.systems),
                                               "batch_size": list(training.batch_size)}}
     if training.validation_systems:
@@ -292,7 +298,7 @@ def normalized_document(config: RunConfig, stage: str = "none",
         "training": {**plain, **data},
         "model": {
             "type_map": list(config.type_map),
-            "descriptor": {"type": "se_a", "sel": list(descriptor.sel), "rcut": descriptor.rcut,
+            "descriptor": {**kind, "rcut": descriptor.rcut,
                            "rcut_smth": descriptor.rcut_smth, "neuron": list(descriptor.neuron),
                            "axis_neuron": descriptor.axis_neuron, "type_one_side": True,
                            "resnet_dt": False, "seed": descriptor.seed},
