@@ -154,6 +154,11 @@ def _run_config(settings: dict[str, Any], weights: FloatWeights, source: Path) -
     try:
         dscp = settings["dscp"]
         version, capacity = int(settings["ctrl"]["VERSION"]), int(settings["ctrl"]["MAX_NNEI"])
+        if version not in (0, 1) or capacity not in CAPACITIES:
+            raise ValueError(
+                f"NVNMD version {version} for {capacity} neighbours, expected version 0 or 1 and "
+                "128 or 256"
+            )
         sel = dscp["sel"] if version == 0 else [dscp["sel"]]
         config = RunConfig(
             version=version,
@@ -176,11 +181,6 @@ def _run_config(settings: dict[str, Any], weights: FloatWeights, source: Path) -
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         reason = f"no key {error}" if isinstance(error, KeyError) else str(error)
         raise ModelFileError(f"{source}: not the settings of a model: {reason}") from None
-    if version not in (0, 1) or capacity not in CAPACITIES:
-        raise ModelFileError(
-            f"{source}: NVNMD version {version} for {capacity} neighbours, expected version 0 or 1 "
-            "and 128 or 256"
-        )
     slots = config.descriptor.sel
     if min(slots, default=0) < 0 or not 0 < sum(slots) <= capacity:
         raise ModelFileError(f"{source}: sel {list(slots)}, expected 1 to {capacity} in all")

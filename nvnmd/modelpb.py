@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -223,6 +224,10 @@ def decode_model(
     nets = 1 if geometry.version else ntypes
     weights, biases = _fitting(rows, nets, geometry)
     index = 0 if geometry.version else _index(rows["cfg"])
+    tables: dict[str, Any] = {
+        attribute: unpack_table(rows[name], outputs, nets, geometry)
+        for name, (attribute, outputs) in _TABLES.items()
+    }
     model = Model(
         version=geometry.version,
         type_map=tuple(type_map),
@@ -232,10 +237,7 @@ def decode_model(
         rcut_smth=0.0,
         u_layout=u_layout(),
         s_layout=s_layout(-index / 256 + 0.0),
-        **{
-            attribute: unpack_table(rows[name], outputs, nets, geometry)
-            for name, (attribute, outputs) in _TABLES.items()
-        },
+        **tables,
         fit_weights=weights,
         fit_biases=biases,
         t_bias_atom_e=np.ldexp(shifts.astype(np.float64), exponent - FIX_FRAC),
