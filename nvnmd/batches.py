@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from nvnmd.data import System
 from nvnmd.errors import InputError, NeighborOverflowError
 from nvnmd.neighbors import Neighborhood, Overflow, build_neighborhood
+from nvnmd.system_probability import BY_SIZE, system_probabilities
 
 # Neighbour pairs kept in memory; beyond this they are found again when a frame is drawn.
 _CACHE_BYTES = 1 << 30
@@ -312,7 +313,7 @@ def pack(
 
 
 class BatchSampler:
-    """Draws batches: a system by its share of the batches, its frames in shuffled order.
+    """Draws batches: a system by its probability, its frames in shuffled order.
 
     Parameters
     ----------
@@ -322,14 +323,22 @@ class BatchSampler:
         Frames per batch, per system.
     seed : int or None
         Seed of the drawing; None takes one from the operating system.
+    auto_prob, sys_probs
+        How often each system is drawn; see `nvnmd.system_probability.system_probabilities`.
     """
 
     def __init__(
-        self, nframes: Sequence[int], batch_sizes: Sequence[int], seed: int | None
+        self,
+        nframes: Sequence[int],
+        batch_sizes: Sequence[int],
+        seed: int | None,
+        *,
+        auto_prob: str = BY_SIZE,
+        sys_probs: Sequence[float] | None = None,
     ) -> None:
         self.batch_sizes = [min(s, n) for s, n in zip(batch_sizes, nframes, strict=True)]
-        batches = np.array([n // s for n, s in zip(nframes, self.batch_sizes, strict=True)])
-        self.probability = batches / batches.sum()
+        batches = [n // s for n, s in zip(nframes, self.batch_sizes, strict=True)]
+        self.probability = system_probabilities(batches, auto_prob, sys_probs)
         self.rng = np.random.Generator(np.random.PCG64(seed))
         self.orders = [self.rng.permutation(n) for n in nframes]
         self.used = [0] * len(nframes)

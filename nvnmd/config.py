@@ -41,11 +41,15 @@ class FittingConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class LearningRateConfig:
-    """Exponential decay from `start_lr` to `stop_lr`, in steps of `decay_steps`."""
+    """Exponential decay from `start_lr` to `stop_lr`, in steps of `decay_steps`.
+
+    With a `decay_rate` each step takes that factor, and `stop_lr` is the least rate.
+    """
 
     start_lr: float = 1e-3
     stop_lr: float = 1e-8
     decay_steps: int = 5000
+    decay_rate: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +68,8 @@ class LossConfig:
 class TrainingConfig:
     """What to train on, for how long, and what to write when.
 
-    `batch_size` holds one number of frames per system.
+    `batch_size` holds one number of frames per system; `auto_prob` or `sys_probs` say how often
+    each is drawn (`nvnmd.system_probability`). For `warmup_steps` the learning rate rises from 0.
     """
 
     systems: tuple[str, ...]
@@ -81,6 +86,11 @@ class TrainingConfig:
     validation_systems: tuple[str, ...] = ()
     validation_batch_size: tuple[int, ...] = ()
     validation_numb_btch: int = 1
+    auto_prob: str = "prob_sys_size"
+    sys_probs: tuple[float, ...] | None = None
+    validation_auto_prob: str = "prob_sys_size"
+    validation_sys_probs: tuple[float, ...] | None = None
+    warmup_steps: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

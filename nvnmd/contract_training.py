@@ -75,7 +75,7 @@ def _data_keys() -> list[Argument]:
         key("set_prefix", str, "What the names of a system's sets begin with.", "set"),
         key("batch_size", [str, list[int], int], "Frames per step: one number, one per system, "
             '"auto" (the least that gives 32 atoms), "auto:N" (the least that gives N atoms) or '
-            '"mixed:N" (N frames of any systems of one mixed-type set).', "auto"),
+            '"mixed:N" (N frames drawn from all systems).', "auto"),
         key("auto_prob", str, "How systems are drawn: prob_uniform, prob_sys_size (in proportion "
             "to their batches), or prob_sys_size;BEGIN:END:WEIGHT;... for blocks of them.",
             "prob_sys_size", alias=["auto_prob_style"]),

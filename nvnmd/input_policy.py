@@ -14,6 +14,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from nvnmd.system_probability import blocks_of
+
 Check = Callable[[Any], bool]
 
 DESCRIPTOR = "model[standard]/descriptor"
@@ -82,12 +84,25 @@ def _is_batch_size(value: Any) -> bool:
     return all(n > 0 for n in (value if isinstance(value, list) else [value]))
 
 
+def _is_style(value: str) -> bool:
+    try:
+        blocks_of(value)
+    except ValueError:
+        return False
+    return True
+
+
+def _are_probabilities(value: list[float] | None) -> bool:
+    return value is None or (min(value, default=-1.0) >= 0 and abs(sum(value) - 1.0) < 1e-6)
+
+
 def _names_file(value: str) -> bool:
     return bool(value.rsplit("/", 1)[-1])
 
 
 NOT_YET = "not yet in this program"
 AUTO_SEL = f'"auto" is {NOT_YET}'
+STYLES = '"prob_uniform", "prob_sys_size" or "prob_sys_size;BEGIN:END:WEIGHT;..."'
 SECTION = _honoured()
 SEED = _honoured("training/seed if not given.", _is_seed,
                  "null or an integer from 0 to 4294967295")
@@ -224,8 +239,8 @@ def _learning_rate_and_loss() -> dict[str, Rule]:
                                                  "a number of at least 0"),
         "learning_rate[exp]/stop_lr": WEIGHT,
         "learning_rate[exp]/decay_steps": COUNT,
-        "learning_rate[exp]/decay_rate": _only(None, why="the rate follows from start_lr, stop_lr "
-                                                         "and the number of steps"),
+        "learning_rate[exp]/decay_rate": _honoured("", lambda v: v is None or 0 < v <= 1,
+                                                   "null or a factor above 0 and at most 1"),
         "learning_rate_dict": _refused(MULTI), "loss_dict": _refused(MULTI),
         "loss": SECTION, "loss/type": _only("ener", why="an NVNMD model gives energies"),
         **{f"loss[{name}]": _refused(ENERGY) for name in ("ener_spin", "dos", "tensor")},
@@ -243,11 +258,12 @@ def _data() -> dict[str, Rule]:
     return {
         "systems": _honoured("", lambda v: len(v) > 0, "at least one folder"),
         "set_prefix": _only("set", why="the sets of a system are its folders set.*"),
-        "batch_size": _honoured("mixed:N is refused: systems hold one composition.",
+        "batch_size": _honoured(f'"mixed:N" is refused: {NOT_YET}.',
                                 _is_batch_size,
                                 'a positive integer, one per system, "auto" or "auto:N"'),
-        "auto_prob": _only("prob_sys_size", why="systems are drawn by their size"),
-        "sys_probs": _only(None, why="systems are drawn by their size"),
+        "auto_prob": _honoured("Not together with sys_probs.", _is_style, STYLES),
+        "sys_probs": _honoured("At least 0, of sum 1.", _are_probabilities,
+                               "numbers of at least 0 whose sum is 1"),
     }
 
 
@@ -271,7 +287,9 @@ def _training() -> dict[str, Rule]:
         "tensorboard_freq": _only(1, why=NO_BOARD),
         "mixed_precision": _refused(f"{NOT_YET}: the float model is binary64"),
         "data_dict": _refused(MULTI), "fitting_weight": _refused(MULTI),
-        "warmup_steps": _refused(f"{NOT_YET}: the first step has start_lr"),
+        "warmup_steps": _honoured("The loss keeps its prefactors of the start meanwhile, and the "
+                                  "decay begins after it.", _not_negative,
+                                  "an integer of at least 0"),
         "gradient_max_norm": _refused(f"{NOT_YET}: gradients are taken as they are"),
         "stat_file": _refused(f"{NOT_YET}: the statistics are taken anew for every training"),
     }

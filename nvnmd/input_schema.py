@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,16 +14,14 @@ from nvnmd.config import (
     LearningRateConfig,
     LossConfig,
     RunConfig,
-    TrainingConfig,
 )
-from nvnmd.errors import InputError
 from nvnmd.input_check import Mistakes, check_section, read_json, show, without_comments
+from nvnmd.input_data import training_config
 from nvnmd.input_policy import DESCRIPTOR, table
 from nvnmd.input_stage import folder_of_stage, stage_of
 from nvnmd.input_tree import DESCRIPTOR_DEFAULT, document_tree, with_defaults
 
 MAX_TYPES = {0: 4, 1: 32}
-AUTO_ATOMS = 32
 DEFAULT_RCUT = 6.0
 DEFAULT_RCUT_SMTH = 0.5
 SHARED_KEYS = ("sel", "rcut", "rcut_smth", "type_map")
@@ -77,7 +74,7 @@ def parse_document(document: dict[str, Any], source: str, *, warn: Warn = _warn,
     stage, cnn_folder = stage_of(given["nvnmd"], mistakes)
     type_map, descriptor = _descriptor(given, version, mistakes)
     learning_rate = _learning_rate(full["learning_rate"], mistakes)
-    training = _training(given["training"], full["training"], mistakes, find_systems)
+    training = training_config(given["training"], full["training"], mistakes, find_systems)
     mistakes.check()
     if "numb_test" in given["training"]:
         warn(f"{source}: training/numb_test: has no effect; "
@@ -160,81 +157,13 @@ def _descriptor(full: dict[str, Any], version: int,
 def _learning_rate(section: dict[str, Any], mistakes: Mistakes) -> LearningRateConfig:
     start, stop = float(section["start_lr"]), float(section["stop_lr"])
     # zero from start to end is a run that must change nothing; an exponential to zero is none
-    if not (0 < stop <= start or start == stop == 0):
+    rate = section["decay_rate"]
+    if not (0 < stop <= start or start == stop == 0 or (rate is not None and stop <= start)):
         mistakes.add("learning_rate/stop_lr", section["stop_lr"],
                      f"a number above 0 and at most start_lr = {show(section['start_lr'])}"
                      if start else "0, as start_lr is 0")
-    return LearningRateConfig(start_lr=start, stop_lr=stop, decay_steps=section["decay_steps"])
-
-
-def _training(given: dict[str, Any], full: dict[str, Any], mistakes: Mistakes,
-              find_systems: bool) -> TrainingConfig:
-    where = "training/training_data"
-    if "training_data" in given:
-        data = full["training_data"]
-        for key in ("systems", "batch_size"):
-            if key in given:
-                mistakes.add_text(f"training/{key}", f"got a second value besides {where}, "
-                                                     "expected one of the two")
-    elif "systems" in given:
-        data, where = full, "training"
-    else:
-        mistakes.add_text(f"{where}/systems", "missing key, expected a list of strings or a string")
-        mistakes.check()
-    systems, batch_size = _data(data, where, mistakes, find_systems)
-    validation = full["validation_data"]
-    check_systems, check_size = ((), ()) if validation is None else _data(
-        validation, "training/validation_data", mistakes, find_systems)
-    plain: dict[str, Any] = {key: full.get(key) for key in (
-        "numb_steps", "seed", "disp_freq", "save_freq", "max_ckpt_keep", "disp_training",
-        "time_training")}
-    return TrainingConfig(
-        systems=systems, batch_size=batch_size,
-        # files go into the command's own folder, whichever folder the document names
-        disp_file=full["disp_file"].rsplit("/", 1)[-1],
-        save_ckpt=full["save_ckpt"].rsplit("/", 1)[-1],
-        validation_systems=check_systems, validation_batch_size=check_size,
-        validation_numb_btch=1 if validation is None else validation["numb_btch"], **plain)
-
-
-def _data(section: dict[str, Any], where: str, mistakes: Mistakes,
-          find: bool) -> tuple[tuple[str, ...], tuple[int, ...]]:
-    """The systems of a section and a batch size for each."""
-    path, named = f"{where}/systems", section["systems"]
-    systems: list[str] = [named] if isinstance(named, str) else list(named)
-    if find and isinstance(named, str):
-        # only here: reading a document must not need what reads the data
-        from nvnmd.data import find_systems
-
-        try:
-            systems = [str(folder) for folder in find_systems(named)]
-        except InputError:
-            mistakes.add(path, named, "a folder with systems (type.raw) below it")
-    elif find:
-        for index, folder in enumerate(systems):
-            if not (Path(folder) / "type.raw").is_file():
-                mistakes.add(f"{path}/{index}", folder, "a folder with a type.raw")
-    mistakes.check()
-    size = section.get("batch_size", "auto")
-    if isinstance(size, str):
-        least = int(size.partition(":")[2] or AUTO_ATOMS)
-        return tuple(systems), tuple(_auto_batch(f, least) if find else 1 for f in systems)
-    sizes = [size] * len(systems) if isinstance(size, int) else size
-    if len(sizes) != len(systems):
-        mistakes.add(f"{where}/batch_size", size, f"{len(systems)} integers, one for each system")
-    return tuple(systems), tuple(sizes)
-
-
-def _auto_batch(folder: str, atoms: int) -> int:
-    """The least number of frames that together hold `atoms` atoms."""
-    file = Path(folder) / "type.raw"
-    try:
-        count = len(file.read_text(encoding="utf-8").split())
-    except (OSError, UnicodeDecodeError):
-        count = 0
-    if not count:
-        raise InputError(f"{file}: got no atoms, expected one type index per atom")
-    return math.ceil(atoms / count)
+    return LearningRateConfig(start_lr=start, stop_lr=stop, decay_steps=section["decay_steps"],
+                              decay_rate=None if rate is None else float(rate))
 
 
 def for_stage(config: RunConfig, stage: str, cnn_folder: str | Path | None = None) -> RunConfig:
@@ -258,6 +187,10 @@ def for_stage(config: RunConfig, stage: str, cnn_folder: str | Path | None = Non
                    normalized=normalized_document(config, stage, folder))
 
 
+def _list(values: tuple[float, ...] | None) -> list[float] | None:
+    return None if values is None else list(values)
+
+
 def normalized_document(config: RunConfig, stage: str = "none",
                         cnn_folder: str = "nvnmd_cnn") -> dict[str, Any]:
     """The document of a run with every default written out, in DeePMD-kit's long form.
@@ -279,15 +212,18 @@ def normalized_document(config: RunConfig, stage: str = "none",
         # as DeePMD-kit's readers know it; without attention
         kind = {"type": "se_atten", "tebd_input_mode": "strip", "sel": descriptor.sel[0],
                 "attn": 128, "attn_layer": 0, "attn_dotr": True, "attn_mask": False}
-    data: dict[str, Any] = {"training_data": {"systems": list(training.systems),
-                                              "batch_size": list(training.batch_size)}}
+    data: dict[str, Any] = {"training_data": {
+        "systems": list(training.systems), "batch_size": list(training.batch_size),
+        "auto_prob": training.auto_prob, "sys_probs": _list(training.sys_probs)}}
     if training.validation_systems:
         data["validation_data"] = {"systems": list(training.validation_systems),
                                    "batch_size": list(training.validation_batch_size),
+                                   "auto_prob": training.validation_auto_prob,
+                                   "sys_probs": _list(training.validation_sys_probs),
                                    "numb_btch": training.validation_numb_btch}
     plain = {key: getattr(training, key) for key in (
         "numb_steps", "seed", "disp_file", "disp_freq", "save_ckpt", "save_freq", "max_ckpt_keep",
-        "disp_training", "time_training")}
+        "disp_training", "time_training", "warmup_steps")}
     return {
         "nvnmd": {"version": config.version, "max_nnei": config.max_nnei, "net_size": 128, **files,
                   "enable": True, "restore_descriptor": quantized,

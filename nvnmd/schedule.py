@@ -17,9 +17,12 @@ class LearningRate:
     Parameters
     ----------
     config : LearningRateConfig
-        `start_lr`, `stop_lr`, `decay_steps`.
+        `start_lr`, `stop_lr`, `decay_steps`, `decay_rate`.
     numb_steps : int
-        Steps of the whole training; the rate is chosen so that it ends at `stop_lr`.
+        Steps of the whole training; without a `decay_rate` the rate is chosen so that it ends at
+        `stop_lr`.
+    warmup_steps : int
+        Steps in which the rate rises from 0 to `start_lr`, before the stairs begin.
 
     Notes
     -----
@@ -29,25 +32,40 @@ class LearningRate:
 
     config: LearningRateConfig
     numb_steps: int
+    warmup_steps: int = 0
+
+    @property
+    def stair_steps(self) -> int:
+        """Steps of all stairs."""
+        return self.numb_steps - self.warmup_steps
 
     @property
     def decay_steps(self) -> int:
         """Steps of one stair."""
-        if self.config.decay_steps < self.numb_steps:
+        if self.config.decay_steps < self.stair_steps:
             return self.config.decay_steps
-        return 100 if self.numb_steps // 10 > 100 else self.numb_steps // 100 + 1
+        return 100 if self.stair_steps // 10 > 100 else self.stair_steps // 100 + 1
 
     @property
     def rate(self) -> float:
         """Factor from one stair to the next."""
-        if self.numb_steps == 0 or self.config.start_lr == 0.0:
+        if self.config.decay_rate is not None:
+            return self.config.decay_rate
+        if self.stair_steps == 0 or self.config.start_lr == 0.0:
             return 1.0
         ratio = max(self.config.stop_lr, 1e-10) / self.config.start_lr
-        return float(ratio ** (self.decay_steps / self.numb_steps))
+        return float(ratio ** (self.decay_steps / self.stair_steps))
 
     def __call__(self, step: int) -> float:
         """Return the learning rate of the step after `step` finished ones."""
-        value = self.config.start_lr * self.rate ** (step // self.decay_steps)
+        if step < self.warmup_steps:
+            return self.config.start_lr * step / self.warmup_steps
+        return self.on_stairs(step)
+
+    def on_stairs(self, step: int) -> float:
+        """Return the learning rate without the rise, which the loss's prefactors go by."""
+        stairs = max(step - self.warmup_steps, 0) // self.decay_steps
+        value = self.config.start_lr * self.rate**stairs
         return max(value, min(self.config.stop_lr, self.config.start_lr))
 
 

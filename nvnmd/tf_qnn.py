@@ -75,9 +75,13 @@ class _Part:
         batch_sizes: Sequence[int],
         frames: QuantizedFrames,
         seed: int | None,
+        auto_prob: str,
+        sys_probs: Sequence[float] | None,
     ) -> None:
         self.frames = frames
-        self.sampler = BatchSampler([s.nframes for s in systems], batch_sizes, seed)
+        self.sampler = BatchSampler(
+            [s.nframes for s in systems], batch_sizes, seed, auto_prob=auto_prob,
+            sys_probs=sys_probs)
 
     def draw(self) -> QuantizedBatch:
         return self.frames.batch(*self.sampler.draw())
@@ -142,7 +146,8 @@ def train_qnn(
     frames = QuantizedFrames(start, neighbors)
     # before any step: does every word of a real frame fit its format?
     _reference(start, frames, neighbors)
-    train_part = _Part(systems, training.batch_size, frames, training.seed)
+    train_part = _Part(systems, training.batch_size, frames, training.seed,
+                       training.auto_prob, training.sys_probs)
     valid_part = None
     if training.validation_systems:
         valid_part = _validation(config, start, overflow, log)
@@ -181,7 +186,8 @@ def _validation(config: RunConfig, model: Model, overflow: Overflow, log: Log) -
     systems, neighbors = load_data(config, training.validation_systems, overflow)
     log(f"validation data: {summary(systems)}")
     sizes = training.validation_batch_size or (1,) * len(systems)
-    return _Part(systems, sizes, QuantizedFrames(model, neighbors), training.seed)
+    return _Part(systems, sizes, QuantizedFrames(model, neighbors), training.seed,
+                 training.validation_auto_prob, training.validation_sys_probs)
 
 
 def _load_cnn(folder: Path, config: RunConfig) -> FloatWeights:

@@ -71,10 +71,14 @@ class _Part:
         cache: NeighborCache,
         slots: NDArray[np.int64],
         seed: int | None,
+        auto_prob: str,
+        sys_probs: Sequence[float] | None,
     ) -> None:
         self.cache = cache
         self.layouts = make_layouts(systems, batch_sizes, slots.tolist(), ntypes=cache.ntypes)
-        self.sampler = BatchSampler([s.nframes for s in systems], batch_sizes, seed)
+        self.sampler = BatchSampler(
+            [s.nframes for s in systems], batch_sizes, seed, auto_prob=auto_prob,
+            sys_probs=sys_probs)
 
     def draw(self) -> Batch:
         system, frames = self.sampler.draw()
@@ -164,11 +168,13 @@ def train_cnn(
             "the data hold very short distances"
         )
 
-    train_part = _Part(systems, training.batch_size, cache, slots, training.seed)
+    train_part = _Part(systems, training.batch_size, cache, slots, training.seed,
+                       training.auto_prob, training.sys_probs)
     valid_part = None
     if valid_cache is not None:
         sizes = training.validation_batch_size or (1,) * len(valid_systems)
-        valid_part = _Part(valid_systems, sizes, valid_cache, slots, training.seed)
+        valid_part = _Part(valid_systems, sizes, valid_cache, slots, training.seed,
+                           training.validation_auto_prob, training.validation_sys_probs)
     model = TfFloatModel(
         weights,
         sel=config.descriptor.sel,

@@ -104,7 +104,8 @@ class TrainingLoop(Generic[Batch]):
         self.kind = kind
         self.config, self.folder, self.model, self.log = config, folder, model, log
         self.training, self.validation = training, validation
-        self.rate = LearningRate(config.learning_rate, config.training.numb_steps)
+        self.rate = LearningRate(
+            config.learning_rate, config.training.numb_steps, config.training.warmup_steps)
         self.step = 0
         # Which terms of the loss there are, whatever their prefactor at the moment
         loss = config.loss
@@ -130,7 +131,7 @@ class TrainingLoop(Generic[Batch]):
         with InterruptFlag() as flag, TrainingProgress(f"train-{self.kind}", last, begin) as bar:
             while self.step < last:
                 lr = self.rate(self.step)
-                factors = prefactors(self.config.loss, lr, self.config.learning_rate.start_lr)
+                factors = self._prefactors()
                 batch = self.training.draw()
                 self.model.step(batch, factors, lr, self.step + 1)
                 self.step += 1
@@ -193,12 +194,17 @@ class TrainingLoop(Generic[Batch]):
             self.folder, Path(settings.save_ckpt).name, keep=settings.max_ckpt_keep
         )
 
+    def _prefactors(self) -> NDArray[np.float64]:
+        """Return the prefactors of the next step's loss, (3,)."""
+        start = self.config.learning_rate.start_lr
+        return prefactors(self.config.loss, self.rate.on_stairs(self.step), start)
+
     def _display(self, curve: LearningCurve, batch: Batch, timer: StepTimer) -> None:
         """Write a line of the learning curve and of the log."""
         seconds = timer.read(self.step)
         # The rate that the next step will have, as DeePMD-kit prints it
         lr = self.rate(self.step)
-        factors = prefactors(self.config.loss, lr, self.config.learning_rate.start_lr)
+        factors = self._prefactors()
         found = self._errors([batch], factors)
         held_out = None
         if self.validation is not None:

@@ -188,6 +188,24 @@ MISTAKES = [
      "training/training_data/batch_size: got [1], expected 2 integers, one for each system"),
     ("training/training_data/batch_size", 0,
      "training/training_data/batch_size: got 0, expected a positive integer"),
+    ("training/training_data/auto_prob", "prob_sys_size;0:3:1",
+     'training/training_data/auto_prob: got "prob_sys_size;0:3:1", expected blocks within the 2 sy'),
+    ("training/training_data/auto_prob", "prob_sys_size;0:2:1;1:2:1",
+     'training/training_data/auto_prob: got "prob_sys_size;0:2:1;1:2:1", expected every system in'),
+    ("training/training_data/auto_prob", "prob_sys_size;0:1:0;1:2:0",
+     'training/training_data/auto_prob: got "prob_sys_size;0:1:0;1:2:0", expected a weight above'),
+    ("training/training_data/auto_prob", "prob_sys_size;1:1:1",
+     'training/training_data/auto_prob: got "prob_sys_size;1:1:1", expected "prob_uniform", "prob'),
+    ("training/training_data/auto_prob", "uniform",
+     'training/training_data/auto_prob: got "uniform", expected "prob_uniform", "prob_sys_size" or'),
+    ("training/training_data/sys_probs", [0.5, 0.6],
+     "training/training_data/sys_probs: got [0.5, 0.6], expected numbers of at least 0 whose sum"),
+    ("training/training_data/sys_probs", [1.0],
+     "training/training_data/sys_probs: got [1.0], expected 2 numbers, one for each system"),
+    ("training/warmup_steps", 20,
+     "training/warmup_steps: got 20, expected fewer than training/numb_steps = 20"),
+    ("learning_rate/decay_rate", 1.5,
+     "learning_rate/decay_rate: got 1.5, expected null or a factor above 0 and at most 1"),
     ("training/tensorboard", True, "training/tensorboard: got true, expected false"),
 ]
 
@@ -216,6 +234,25 @@ def test_every_mistake_is_reported_once():
         parse(document)
     assert [line.split(": ")[1] for line in str(caught.value).split("\n")] == [
         "trainign", "nvnmd/max_nnei", "training/sede"]
+
+
+def test_systems_drawn_by_two_rules_at_once():
+    document = changed("training/training_data/auto_prob", "prob_uniform")
+    document["training"]["training_data"]["sys_probs"] = [0.5, 0.5]
+    with pytest.raises(InputError, match="auto_prob: got a second choice besides training/traini"):
+        parse(document)
+
+
+def test_how_systems_are_drawn_is_written_back():
+    document = changed("training/training_data/sys_probs", [0.25, 0.75])
+    document["training"] |= {"warmup_steps": 5, "validation_data": {
+        "systems": ["v", "w"], "auto_prob_style": "prob_sys_size;0:1:1;1:2:3"}}
+    document["learning_rate"]["decay_rate"] = 0.5
+    config = parse(document)
+    assert config.training.sys_probs == (0.25, 0.75) and config.training.warmup_steps == 5
+    assert config.training.validation_auto_prob == "prob_sys_size;0:1:1;1:2:3"
+    assert config.learning_rate.decay_rate == 0.5
+    assert parse(json.loads(json.dumps(config.normalized))) == config
 
 
 def test_zero_learning_rate_is_a_run_that_changes_nothing():

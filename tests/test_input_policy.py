@@ -13,6 +13,7 @@ import pytest
 from nvnmd.cli import main
 from nvnmd.contract import NO_DEFAULT, Entry, walk
 from nvnmd.errors import InputError
+from nvnmd.input_data import DATA_KEYS
 from nvnmd.input_json_schema import json_schema
 from nvnmd.input_policy import DESCRIPTOR, find_rule, table
 from nvnmd.input_schema import for_stage, parse_document
@@ -35,7 +36,13 @@ SETTINGS = {
     "nvnmd/type_map": ["H", "O"],
     "learning_rate/scale_by_worker": "sqrt",
     "learning_rate[exp]/start_lr": 0.5, "learning_rate[exp]/stop_lr": 1e-6,
-    "learning_rate[exp]/decay_steps": 7,
+    "learning_rate[exp]/decay_steps": 7, "learning_rate[exp]/decay_rate": 0.9,
+    "training/warmup_steps": 3,
+    "training/training_data/auto_prob": "prob_sys_size;0:1:0.3;1:2:0.7",
+    "training/training_data/sys_probs": [0.25, 0.75],
+    "training/validation_data/auto_prob": "prob_uniform",
+    "training/validation_data/sys_probs": [1.0],
+    "training/auto_prob": "prob_uniform", "training/sys_probs": [0.25, 0.75],
     "training/training_data/systems": ["three"], "training/training_data/batch_size": 3,
     "training/numb_steps": 11, "training/seed": 5, "training/disp_file": "out",
     "training/disp_freq": 3, "training/save_freq": 3, "training/save_ckpt": "ckpt",
@@ -82,7 +89,7 @@ def without_twin(document: dict, path: str) -> dict:
     if path.startswith("nvnmd/"):
         document["model"].pop(name, None)
         document["model"]["descriptor"].pop(name, None)
-    if path in ("training/systems", "training/batch_size"):
+    if path in {f"training/{key}" for key in DATA_KEYS}:
         document["training"].pop("training_data")
         document["training"]["systems"] = ["one", "two"]
     if path.startswith("training/validation_data/"):

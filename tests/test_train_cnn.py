@@ -378,3 +378,20 @@ def test_prefactors_follow_the_learning_rate():
     np.testing.assert_allclose(prefactors(loss, 1e-3, 1e-3), [0.02, 1000, 2])
     np.testing.assert_allclose(prefactors(loss, 0.0, 1e-3), [1, 1, 0.5])
     np.testing.assert_allclose(prefactors(loss, 5e-4, 1e-3), [0.51, 500.5, 1.25])
+
+
+def test_systems_are_drawn_with_the_given_probabilities(data, tmp_path):
+    config = make_config(data, numb_steps=3, sys_probs=(0.0, 1.0), validation_systems=data,
+                         validation_batch_size=(1, 1), disp_freq=1,
+                         validation_auto_prob="prob_sys_size;0:1:1")  # fmt: skip
+    train(config, tmp_path)
+    state = Checkpoint.load(tmp_path, "cnn").state
+    assert state["training"]["used"][0] == 0 < state["training"]["used"][1]
+    assert state["validation"]["used"][1] == 0 < state["validation"]["used"][0]
+
+
+def test_warmup_is_in_the_learning_curve(data, tmp_path):
+    config = make_config(data, numb_steps=5, warmup_steps=4, disp_freq=1)
+    train(config, tmp_path)
+    rates = np.loadtxt(tmp_path / "lcurve.out")[:, -1]
+    np.testing.assert_allclose(rates[:4], [1.25e-3, 2.5e-3, 3.75e-3, 5e-3], rtol=0.05)

@@ -1,0 +1,120 @@
+"""The section `training` of an input document: where data are, how they are drawn, how long."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from nvnmd.config import TrainingConfig
+from nvnmd.errors import InputError
+from nvnmd.input_check import Mistakes
+from nvnmd.system_probability import BY_SIZE, problem
+
+AUTO_ATOMS = 32
+DATA_KEYS = ("systems", "batch_size", "set_prefix", "auto_prob", "sys_probs")
+
+
+def training_config(given: dict[str, Any], full: dict[str, Any], mistakes: Mistakes,
+                    find: bool) -> TrainingConfig:
+    """Settings of the training.
+
+    Parameters
+    ----------
+    given, full : dict
+        The section as the document has it, and with its defaults.
+    mistakes : Mistakes
+        Takes what is wrong; raised before the end where nothing can be said without the rest.
+    find : bool
+        Look for the systems' folders.
+    """
+    where = "training/training_data"
+    if "training_data" in given:
+        data = full["training_data"]
+        for key in DATA_KEYS:
+            if key in given:
+                mistakes.add_text(f"training/{key}", f"got a second value besides {where}, "
+                                                     "expected one of the two")
+    elif "systems" in given:
+        data, where = full, "training"
+    else:
+        mistakes.add_text(f"{where}/systems", "missing key, expected a list of strings or a string")
+        mistakes.check()
+    training = _data(data, where, mistakes, find)
+    validation = full["validation_data"]
+    held_out: dict[str, Any] = {}
+    if validation is not None:
+        part = _data(validation, "training/validation_data", mistakes, find)
+        held_out = {f"validation_{key}": value for key, value in part.items()}
+        held_out["validation_numb_btch"] = validation["numb_btch"]
+    warmup = full.get("warmup_steps", 0)
+    if warmup and warmup >= full["numb_steps"]:
+        mistakes.add("training/warmup_steps", warmup,
+                     f"fewer than training/numb_steps = {full['numb_steps']}")
+    plain: dict[str, Any] = {key: full.get(key) for key in (
+        "numb_steps", "seed", "disp_freq", "save_freq", "max_ckpt_keep", "disp_training",
+        "time_training")}
+    return TrainingConfig(
+        **training, **held_out, **plain, warmup_steps=warmup,
+        # files go into the command's own folder, whichever folder the document names
+        disp_file=full["disp_file"].rsplit("/", 1)[-1],
+        save_ckpt=full["save_ckpt"].rsplit("/", 1)[-1])
+
+
+def _data(section: dict[str, Any], where: str, mistakes: Mistakes, find: bool) -> dict[str, Any]:
+    """The systems of a section, a batch size for each, and how often each is drawn."""
+    path, named = f"{where}/systems", section["systems"]
+    systems = _systems(named, path, mistakes, find)
+    mistakes.check()
+    size = section.get("batch_size", "auto")
+    if isinstance(size, str):
+        least = int(size.partition(":")[2] or AUTO_ATOMS)
+        sizes = [_auto_batch(folder, least) if find else 1 for folder in systems]
+    else:
+        sizes = [size] * len(systems) if isinstance(size, int) else size
+        if len(sizes) != len(systems):
+            mistakes.add(f"{where}/batch_size", size,
+                         f"{len(systems)} integers, one for each system")
+    style, given = section["auto_prob"], section["sys_probs"]
+    if find or not isinstance(named, str):
+        expected = problem(style, len(systems))
+        if expected is not None:
+            mistakes.add(f"{where}/auto_prob", style, expected)
+        if given is not None and len(given) != len(systems):
+            mistakes.add(f"{where}/sys_probs", given,
+                         f"{len(systems)} numbers, one for each system")
+    if given is not None and style != BY_SIZE:
+        mistakes.add_text(f"{where}/auto_prob", f"got a second choice besides {where}/sys_probs, "
+                                                "expected one of the two")
+    return {"systems": tuple(systems), "batch_size": tuple(sizes), "auto_prob": style,
+            "sys_probs": None if given is None else tuple(float(value) for value in given)}
+
+
+def _systems(named: str | list[str], path: str, mistakes: Mistakes, find: bool) -> list[str]:
+    """The systems' folders."""
+    systems = [named] if isinstance(named, str) else list(named)
+    if find and isinstance(named, str):
+        # only here: reading a document must not need what reads the data
+        from nvnmd.data import find_systems
+
+        try:
+            return [str(folder) for folder in find_systems(named)]
+        except InputError:
+            mistakes.add(path, named, "a folder with systems (type.raw) below it")
+    elif find:
+        for index, folder in enumerate(systems):
+            if not (Path(folder) / "type.raw").is_file():
+                mistakes.add(f"{path}/{index}", folder, "a folder with a type.raw")
+    return systems
+
+
+def _auto_batch(folder: str, atoms: int) -> int:
+    """The least number of frames that together hold `atoms` atoms."""
+    file = Path(folder) / "type.raw"
+    try:
+        count = len(file.read_text(encoding="utf-8").split())
+    except (OSError, UnicodeDecodeError):
+        count = 0
+    if not count:
+        raise InputError(f"{file}: got no atoms, expected one type index per atom")
+    return math.ceil(atoms / count)
