@@ -1,13 +1,16 @@
-"""`nvnmd check` and `nvnmd doc-train-input`."""
+"""`nvnmd check`, `nvnmd doc-train-input` and `nvnmd neighbor-stat`."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 from nvnmd.cli_common import add_command, log, warn
+from nvnmd.errors import InputError
+from nvnmd.input_policy import AUTO_FACTOR
 
 
 def add_commands(commands: Any) -> None:
@@ -28,6 +31,34 @@ def add_commands(commands: Any) -> None:
         examples=["", "--out-type json_schema > nvnmd.schema.json", "--out-type markdown"])
     doc.add_argument("--out-type", choices=("rst", "json_schema", "markdown"), default="rst",
                      help="form of the output (default: rst)")
+
+    stat = add_command(
+        commands, "neighbor-stat", show_neighbors, summary="count the neighbours in data",
+        description="Count the neighbours that the atoms of some data have within a cut-off, for "
+                    "the choice of sel, and show the smallest distance.",
+        examples=["-s data -r 6.0 -t Ge Te"])
+    stat.add_argument("-s", "--system", metavar="DIR", required=True,
+                      help="folder with systems below it")
+    stat.add_argument("-r", "--rcut", metavar="R", type=float, required=True,
+                      help="cut-off radius in Å")
+    stat.add_argument("-t", "--type-map", metavar="NAME", nargs="+", required=True,
+                      help="element names in the order of the types")
+
+
+def show_neighbors(args: argparse.Namespace) -> int:
+    """Run `nvnmd neighbor-stat`."""
+    from nvnmd.data import find_systems, load_systems
+    from nvnmd.neighbor_stat import auto_sel, neighbor_stat
+
+    if not 0.0 < args.rcut < math.inf:
+        raise InputError(f"--rcut: got {args.rcut}, expected a radius above 0 Å")
+    systems = load_systems(find_systems(args.system), args.type_map, require=())
+    found = neighbor_stat(systems, len(args.type_map), args.rcut)
+    sel = [list(auto_sel(found, AUTO_FACTOR, version)) for version in (0, 1)]
+    log(f"smallest distance: {found.nearest:.6f} Å")
+    log(f"most neighbours of each type: {found.most.tolist()}, of any: {found.most_in_all}")
+    log(f"sel for them times {AUTO_FACTOR}: version 0 {sel[0]}, version 1 {sel[1]}")
+    return 0
 
 
 def check_input(args: argparse.Namespace) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -101,7 +102,8 @@ def _names_file(value: str) -> bool:
 
 
 NOT_YET = "not yet in this program"
-AUTO_SEL = f'"auto" is {NOT_YET}'
+AUTO_FACTOR = 1.1
+SEL_LIMIT = 'positive integers, "auto" or "auto:FACTOR"'
 STYLES = '"prob_uniform", "prob_sys_size" or "prob_sys_size;BEGIN:END:WEIGHT;..."'
 SECTION = _honoured()
 SEED = _honoured("training/seed if not given.", _is_seed,
@@ -121,9 +123,27 @@ MULTI = "one model is trained at a time; deployable is one whose model/type is s
 ENERGY = "the hardware computes energies and forces; deployable is the type ener"
 
 
+def auto_factor(text: str) -> float:
+    """Return the factor of ``auto`` or ``auto:FACTOR``.
+
+    Raises
+    ------
+    ValueError
+        It is neither, or the factor is below 1.
+    """
+    head, colon, number = text.partition(":")
+    factor = float(number) if colon else AUTO_FACTOR
+    if head != "auto" or not (1.0 <= factor < math.inf):
+        raise ValueError(text)
+    return factor
+
+
 def _is_sel(value: Any) -> bool:
     if isinstance(value, str):
-        return False
+        try:
+            return auto_factor(value) >= 1.0
+        except ValueError:
+            return False
     return all(n > 0 for n in (value if isinstance(value, list) else [value]))
 
 
@@ -158,7 +178,7 @@ def _model() -> dict[str, Rule]:
 def _descriptor(kind: str, version: int) -> dict[str, Rule]:
     at = f"{DESCRIPTOR}[{kind}]"
     rules = {
-        "sel": _honoured(f"See nvnmd/sel. {AUTO_SEL}.", _is_sel, f"positive integers; {AUTO_SEL}"),
+        "sel": _honoured("See nvnmd/sel; auto counts over the training data.", _is_sel, SEL_LIMIT),
         "rcut": RCUT, "rcut_smth": RCUT_SMTH,
         "neuron": _only([8, 16, 32], why="the widths of NVNMD's embedding net"),
         "axis_neuron": _only(4, why="the columns that NVNMD keeps per row"),
@@ -322,7 +342,7 @@ def _nvnmd() -> dict[str, Rule]:
                                              f"{NOT_YET}.")
            for verb in ("restore", "quantize") for part in ("descriptor", "fitting_net")},
         "nvnmd/sel": _honoured("Here or in model/descriptor; the sum is at most max_nnei.",
-                               _is_sel, "positive integers"),
+                               _is_sel, SEL_LIMIT),
         "nvnmd/rcut": RCUT, "nvnmd/rcut_smth": RCUT_SMTH,
         "nvnmd/type_map": _honoured("Here or in model.", lambda v: len(v) > 0,
                                     "at least one element name"),

@@ -14,10 +14,11 @@ from nvnmd.config import (
     LearningRateConfig,
     LossConfig,
     RunConfig,
+    TrainingConfig,
 )
 from nvnmd.input_check import Mistakes, check_section, read_json, show, without_comments
 from nvnmd.input_data import training_config
-from nvnmd.input_policy import DESCRIPTOR, table
+from nvnmd.input_policy import DESCRIPTOR, auto_factor, table
 from nvnmd.input_stage import folder_of_stage, stage_of
 from nvnmd.input_tree import DESCRIPTOR_DEFAULT, document_tree, with_defaults
 
@@ -44,7 +45,8 @@ def load_input(path: str | Path, *, warn: Warn = _warn, find_systems: bool = Tru
         Takes a line about a key that has no effect.
     find_systems : bool
         Look for the systems' folders (relative to the working directory) and settle the batch
-        sizes. Without it the data may be absent, and an `auto` batch size counts as 1.
+        sizes. Without it the data may be absent, an `auto` batch size counts as 1, and an `auto`
+        sel as 4 slots.
 
     Raises
     ------
@@ -76,6 +78,12 @@ def parse_document(document: dict[str, Any], source: str, *, warn: Warn = _warn,
     learning_rate = _learning_rate(full["learning_rate"], mistakes)
     training = training_config(given["training"], full["training"], mistakes, find_systems)
     mistakes.check()
+    if find_systems:
+        path, sel = _sel(given, mistakes)
+        if isinstance(sel, str):
+            descriptor = _auto_sel(descriptor, sel, type_map, training, version)
+            _check_sum(path, list(descriptor.sel), given, mistakes)
+            mistakes.check()
     if "numb_test" in given["training"]:
         warn(f"{source}: training/numb_test: has no effect; "
              "use training/validation_data/numb_btch, or `nvnmd test -n`")
@@ -121,6 +129,9 @@ def _shared_keys(full: dict[str, Any], mistakes: Mistakes) -> dict[str, tuple[st
 def _descriptor(full: dict[str, Any], version: int,
                 mistakes: Mistakes) -> tuple[tuple[str, ...], DescriptorConfig]:
     found = _shared_keys(full, mistakes)
+    # the contract's default, for the full form
+    if "sel" not in found and full["model"]["descriptor"]:
+        found["sel"] = ("model/descriptor/sel", "auto")
     slots = "one integer, the slots of all types" if version else "a list of integers"
     for key, what in (("sel", slots), ("type_map", "a list of strings")):
         if key not in found:
@@ -136,6 +147,9 @@ def _descriptor(full: dict[str, Any], version: int,
                                       f"in version {version}")
     for name in sorted({name for name in type_map if type_map.count(name) > 1 or not name}):
         mistakes.add(types_path, name, "every element named, and once only")
+    if isinstance(sel, str):
+        # until the data have been seen
+        sel = [4] * (1 if version else len(type_map))
     if version == 1 and not isinstance(sel, list):
         sel = [sel]
     if not isinstance(sel, list) or (version == 1 and len(sel) != 1):
@@ -143,15 +157,38 @@ def _descriptor(full: dict[str, Any], version: int,
         mistakes.check()
     if version == 0 and len(sel) != len(type_map):
         mistakes.add(sel_path, sel, f"{len(type_map)} integers, one for each of {types_path}")
-    max_nnei = full["nvnmd"]["max_nnei"]
-    if sum(sel) > max_nnei:
-        mistakes.add_text(sel_path, f"got a sum of {sum(sel)}, expected at most "
-                                    f"nvnmd/max_nnei = {max_nnei}")
+    _check_sum(sel_path, sel, full, mistakes)
     if not rcut_smth < rcut:
         mistakes.add(smth_path, rcut_smth, f"a distance below {rcut_path} = {show(rcut)}")
     config = DescriptorConfig(sel=tuple(sel), rcut=float(rcut), rcut_smth=float(rcut_smth),
                               seed=_seed(full["model"]["descriptor"], full["training"]))
     return tuple(type_map), config
+
+
+def _sel(given: dict[str, Any], mistakes: Mistakes) -> tuple[str, Any]:
+    """Path and value of `sel` as the document has it."""
+    default = ("model/descriptor/sel", "auto")
+    return _shared_keys(given, Mistakes(mistakes.source)).get("sel", default)
+
+
+def _check_sum(path: str, sel: list[int], given: dict[str, Any], mistakes: Mistakes) -> None:
+    """Note a mistake where the hardware holds fewer neighbours than `sel` has."""
+    max_nnei = given["nvnmd"]["max_nnei"]
+    if sum(sel) > max_nnei:
+        mistakes.add_text(path, f"got a sum of {sum(sel)}, expected at most "
+                                f"nvnmd/max_nnei = {max_nnei}")
+
+
+def _auto_sel(descriptor: DescriptorConfig, sel: str, type_map: tuple[str, ...],
+              training: TrainingConfig, version: int) -> DescriptorConfig:
+    """Take as many slots as the training data ask for."""
+    # only here: reading a document must not need what reads the data
+    from nvnmd.data import load_systems
+    from nvnmd.neighbor_stat import auto_sel, neighbor_stat
+
+    systems = load_systems(training.systems, type_map, require=())
+    found = neighbor_stat(systems, len(type_map), descriptor.rcut)
+    return replace(descriptor, sel=auto_sel(found, auto_factor(sel), version))
 
 
 def _learning_rate(section: dict[str, Any], mistakes: Mistakes) -> LearningRateConfig:

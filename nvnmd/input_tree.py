@@ -27,8 +27,9 @@ DESCRIPTOR_DEFAULT = {0: "se_e2_a", 1: "se_atten"}
 
 def _short_form() -> list[Argument]:
     return [
-        key("sel", [list[int], int], "Neighbour slots of each atom type, in the order of "
-            "type_map; in version 1 one number for all.", ABSENT),
+        key("sel", [str, list[int], int], "Neighbour slots of each atom type, in the order of "
+            'type_map; in version 1 one number for all. Or "auto" or "auto:FACTOR": the most that '
+            "the training data hold, times FACTOR (1.1), made a multiple of 4.", ABSENT),
         key("rcut", float, "Cut-off radius in Å.", ABSENT),
         key("rcut_smth", float, "Distance in Å from which the switch fades neighbours out.",
             ABSENT),

@@ -178,6 +178,34 @@ def test_a_refused_key_is_refused_by_name(entry):
         flag in ("type", "opt_type") and plain.startswith(f"{owner}/")), line
 
 
+def test_keys_of_the_descriptor_of_version_1():
+    rules = table(1)
+    base = copy.deepcopy(BASE)
+    base["nvnmd"]["version"] = 1
+    base["model"]["descriptor"] = {"sel": 60}
+    inside = [entry for entry in KEYS if entry.path.startswith(f"{DESCRIPTOR}[se_atten]/")]
+    changed = {"sel": 70, "rcut": 7.0, "rcut_smth": 1.0, "seed": 6}
+    for entry in inside:
+        rule, name = find_rule(rules, entry.path), entry.path.rpartition("/")[2]
+        document = copy.deepcopy(base)
+        if rule.kind == "honoured":
+            place(document, entry.path, changed.pop(name))
+            assert parse(document) != parse(base), name
+            continue
+        for value in rule.values:
+            place(document, entry.path, value)
+            parse(document)
+        place(document, entry.path, wrong_value(entry, rule.values))
+        with pytest.raises(InputError, match=f"model/descriptor/{name}: "):
+            parse(document)
+    assert len(inside) > 20 and not changed
+    for name in ("se_e2_a", "se_a", "se_e3", "se_atten_v2"):
+        document = copy.deepcopy(base)
+        document["model"]["descriptor"]["type"] = name
+        with pytest.raises(InputError, match=f'type: got "{name}", expected "se_atten" or "dpa1"'):
+            parse(document)
+
+
 def test_every_type_but_the_one_is_refused_by_name():
     count = 0
     for entry in ENTRIES:
