@@ -79,6 +79,11 @@ class FloatNetwork:
     rcut_smth: float
     axis_neuron: int
 
+    @property
+    def shared_types(self) -> int | None:
+        """Number of types that share the neighbour slots (version 1); None in version 0."""
+        return self.weights.ntypes if self.weights.version else None
+
     @classmethod
     def load(cls, folder: Path) -> FloatNetwork:
         """Read `config.npy` and `weight.npy`.
@@ -97,7 +102,8 @@ class FloatNetwork:
             descriptor = config["dscp"]
             settings: dict[str, Any] = {
                 "type_map": tuple(str(name) for name in config["dpin"]["type_map"]),
-                "sel": tuple(int(n) for n in descriptor["sel"]),
+                # one number in version 1
+                "sel": tuple(int(n) for n in np.atleast_1d(descriptor["sel"])),
                 "rcut": float(descriptor["rcut"]), "rcut_smth": float(descriptor["rcut_smth"]),
                 "axis_neuron": int(descriptor["axis_neuron"])}
         except (KeyError, TypeError, ValueError) as error:
