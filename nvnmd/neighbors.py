@@ -1,22 +1,27 @@
 """Neighbour lists whose order and bits are those of DeePMD-kit.
 
 Candidates come from vesin's cell list, which treats skewed cells, cells smaller than the cut-off
-and open boundaries alike. The order of the neighbours, the choice made when there are too many,
-and every bit of the displacements are then fixed here: the quantized network sums forces in
-binary64 in slot order, and a displacement off by 4e-15 Å changes truncated words.
+and open boundaries alike; where numba is installed, a compiled search does the same in one pass.
+The order of the neighbours, the choice made when there are too many, and every bit of the
+displacements are then fixed here: the quantized network sums forces in binary64 in slot order, and
+a displacement off by 4e-15 Å changes truncated words.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import vesin
 from numpy.typing import ArrayLike, NDArray
 
 from nvnmd.errors import InputError, NeighborOverflowError
+from nvnmd.quantize.fast import installed
+
+if TYPE_CHECKING:
+    from nvnmd.neighbors_fast import Slots
 
 Overflow = Literal["error", "truncate"]
 
@@ -125,15 +130,20 @@ def build_neighborhood(
     x, types = x[order], types[order]
     if h is not None:
         x = wrap(x, h)
+    if installed():
+        slots = _compiled(x, h, types, tuple(sel), rcut, ntypes)
+        if slots is not None:
+            if slots.clash is not None:
+                raise _at_one_place(order, *slots.clash)
+            _check_room(order, slots.wanted, sel, rcut, overflow, type_names, ntypes)
+            return _from_slots(order, types, sel, slots, ntypes)
     first, second, shift = _candidates(x, h, rcut)
     image = x[second] if h is None else x[second] + _lattice(shift, h)
     rij = image - x[first]
     square = rij[:, 0] ** 2 + rij[:, 1] ** 2 + rij[:, 2] ** 2
     if (square == 0.0).any():
         pair = int(np.argmin(square))
-        raise InputError(
-            f"coordinates: atoms {order[first[pair]]} and {order[second[pair]]} are at one place"
-        )
+        raise _at_one_place(order, int(first[pair]), int(second[pair]))
     # The sort key is binary32 arithmetic on binary32 positions, as the graph does it.
     near = image.astype(np.float32) - x[first].astype(np.float32)
     near_square = near[:, 0] * near[:, 0] + near[:, 1] * near[:, 1] + near[:, 2] * near[:, 2]
@@ -244,6 +254,54 @@ def _lattice(f: NDArray, h: NDArray[np.float64]) -> NDArray[np.float64]:
     return f[:, 0:1] * h[0] + f[:, 1:2] * h[1] + f[:, 2:3] * h[2]
 
 
+def _at_one_place(order: NDArray[np.int64], i: int, j: int) -> InputError:
+    return InputError(f"coordinates: atoms {order[i]} and {order[j]} are at one place")
+
+
+def _compiled(
+    x: NDArray[np.float64],
+    h: NDArray[np.float64] | None,
+    types: NDArray[np.int64],
+    sel: tuple[int, ...],
+    rcut: float,
+    shared: int | None,
+) -> Slots | None:
+    """The same search, compiled; None where its integers would not do."""
+    from nvnmd.neighbors_fast import fill_slots
+
+    if h is None:
+        low = x.min(axis=0)
+        # no face below the cut-off, so that no atom is its own neighbour's image
+        faces = np.maximum(x.max(axis=0) - low, 2.0 * rcut)
+        fractional, grid, cells = (x - low) / faces, np.zeros(x.shape, np.int64), np.ones(3, int)
+    else:
+        fractional, faces, grid, cells = _grid(x, h, rcut)
+    ntypes = len(sel) if shared is None else shared
+    return fill_slots(
+        x, h, types, ntypes, sel, shared is not None, rcut, fractional, faces, grid, cells
+    )
+
+
+def _from_slots(
+    order: NDArray[np.int64],
+    types: NDArray[np.int64],
+    sel: Sequence[int],
+    slots: Slots,
+    shared: int | None,
+) -> Neighborhood:
+    blocks = np.arange(len(sel)) if shared is None else np.full(1, -1)
+    return Neighborhood(
+        order=order,
+        center_types=types,
+        index=slots.index,
+        rij=slots.rij,
+        counts=slots.counts,
+        slot_types=np.repeat(blocks, sel),
+        neighbor_types=slots.neighbor_types,
+        dropped=int(slots.wanted.sum() - slots.counts.sum()),
+    )
+
+
 def _candidates(
     x: NDArray[np.float64], h: NDArray[np.float64] | None, rcut: float
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
@@ -253,6 +311,22 @@ def _candidates(
     cell = np.zeros((3, 3)) if h is None else h
     i, j, s = lister.compute(points=x, box=cell, periodic=h is not None, quantities="ijS")
     return i.astype(np.int64), j.astype(np.int64), s.astype(np.int64)
+
+
+def _grid(
+    x: NDArray[np.float64], h: NDArray[np.float64], rcut: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
+    """Return fractional positions, face distances, grid cell of each atom, cells per axis."""
+    volume = _volume(h)
+    normals = [np.cross(h[1], h[2]), np.cross(h[2], h[0]), np.cross(h[0], h[1])]
+    face = np.array([volume / np.sqrt(v @ v) for v in normals])
+    cells = np.maximum((face / rcut).astype(np.int64), 1)
+    # Truncation toward zero, then one less where negative: an atom at -1e-17 is in cell -1,
+    # which the local grid then clamps to 0.
+    f = _fractional(x, h)
+    cell = (f / (1.0 / cells)).astype(np.int64) - (f < 0.0)
+    cell = np.clip(cell, 0, cells - 1)
+    return f, face, cell, cells
 
 
 def _image_rank(
@@ -269,19 +343,36 @@ def _image_rank(
     """
     if h is None:
         return []
-    volume = _volume(h)
-    normals = [np.cross(h[1], h[2]), np.cross(h[2], h[0]), np.cross(h[0], h[1])]
-    face = np.array([volume / np.sqrt(v @ v) for v in normals])
-    cells = np.maximum((face / rcut).astype(np.int64), 1)
-    # Truncation toward zero, then one less where negative: an atom at -1e-17 is in cell -1,
-    # which the local grid then clamps to 0.
-    f = _fractional(x, h)
-    cell = (f / (1.0 / cells)).astype(np.int64) - (f < 0.0)
-    cell = np.clip(cell, 0, cells - 1)
+    _, _, cell, cells = _grid(x, h, rcut)
     extended = cell[second] + shift * cells
     is_image = (shift != 0).any(axis=1)
     extended[~is_image] = 0
     return [extended[:, 2], extended[:, 1], extended[:, 0], is_image.astype(np.int64)]
+
+
+def _check_room(
+    order: NDArray[np.int64],
+    wanted: NDArray[np.int64],
+    sel: Sequence[int],
+    rcut: float,
+    overflow: Overflow,
+    type_names: Sequence[str] | None,
+    shared: int | None,
+) -> None:
+    """Raise if an atom has more neighbours (n, blocks) than slots, unless they may be dropped."""
+    capacity = np.array(sel, dtype=np.int64)
+    excess = wanted > capacity
+    if excess.any() and overflow == "error":
+        atom, kind = np.argwhere(excess)[np.argmin(order[np.argwhere(excess)[:, 0]])]
+        if shared is not None:
+            name, limit = "", "sel"
+        else:
+            name = f" of {type_names[kind] if type_names is not None else f'type {kind}'}"
+            limit = f"sel[{kind}]"
+        raise NeighborOverflowError(
+            f"atom {order[atom]} has {wanted[atom, kind]} neighbours{name} within {rcut:g} Å, "
+            f"but {limit} admits {capacity[kind]} (largest count {wanted[:, kind].max()})"
+        )
 
 
 def _fill(
@@ -305,18 +396,7 @@ def _fill(
     starts = np.cumsum(found) - found
     place = np.arange(len(first)) - starts[group]
     wanted = found.reshape(n, blocks)
-    excess = wanted > capacity
-    if excess.any() and overflow == "error":
-        atom, kind = np.argwhere(excess)[np.argmin(order[np.argwhere(excess)[:, 0]])]
-        if shared is not None:
-            name, limit = "", "sel"
-        else:
-            name = f" of {type_names[kind] if type_names is not None else f'type {kind}'}"
-            limit = f"sel[{kind}]"
-        raise NeighborOverflowError(
-            f"atom {order[atom]} has {wanted[atom, kind]} neighbours{name} within {rcut:g} Å, "
-            f"but {limit} admits {capacity[kind]} (largest count {wanted[:, kind].max()})"
-        )
+    _check_room(order, wanted, sel, rcut, overflow, type_names, shared)
     fits = place < capacity[block]
     center, slot = first[fits], ((np.cumsum(capacity) - capacity)[block] + place)[fits]
     kind_of = types[second[fits]]

@@ -44,9 +44,15 @@ _LOG = logging.getLogger(__name__)
 
 
 @cache
+def installed() -> bool:
+    """Whether numba is installed."""
+    return importlib.util.find_spec("numba") is not None
+
+
+@cache
 def available() -> bool:
     """Whether numba is installed; says so once where it is not."""
-    found = importlib.util.find_spec("numba") is not None
+    found = installed()
     if not found:
         _LOG.warning("numba is not installed: the fixed backend runs the slow reference, "
                      "with the same results; pip install 'nvnmd[fast]'")

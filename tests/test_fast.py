@@ -165,7 +165,7 @@ def test_without_numba_the_reference_answers_and_says_so(monkeypatch, caplog):
     run = load_fixture(128)
     near = neighbours(run, run.frames[0])
     energy, forces = fast.evaluator(run.model)(near)
-    monkeypatch.setattr(fast.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(fast, "installed", lambda: False)
     fast.available.cache_clear()
     try:
         with caplog.at_level(logging.WARNING):

@@ -1,0 +1,104 @@
+"""Compiled search of neighbours: bins, threads, and the slots filled in one pass."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nvnmd.quantize.fast import threads
+
+_PIECE = 256
+
+
+@dataclass(frozen=True)
+class Slots:
+    """Filled slots (see `Neighborhood`), and how many neighbours each block would have taken."""
+
+    index: NDArray[np.int32]
+    rij: NDArray[np.float64]
+    neighbor_types: NDArray[np.int64]
+    counts: NDArray[np.int64]
+    wanted: NDArray[np.int64]
+    clash: tuple[int, int] | None
+
+
+def fill_slots(
+    x: NDArray[np.float64],
+    box: NDArray[np.float64] | None,
+    types: NDArray[np.int64],
+    ntypes: int,
+    sel: Sequence[int],
+    shared: bool,
+    rcut: float,
+    fractional: NDArray[np.float64],
+    faces: NDArray[np.float64],
+    grid: NDArray[np.int64],
+    cells: NDArray[np.int64],
+) -> Slots | None:
+    """Search and sort the neighbours of all atoms.
+
+    Parameters
+    ----------
+    x : (n, 3)
+        Positions, wrapped where there is a cell, sorted by type.
+    box : (3, 3) or None
+        Cell.
+    fractional, faces : (n, 3), (3,)
+        Positions in units of the cell (or of the box that holds an open system) and the distances
+        between opposite faces in Å.
+    grid, cells : (n, 3), (3,)
+        DeePMD-kit's grid.
+
+    Returns
+    -------
+    Slots, or None where the grid is so fine that the place of an image needs more than 62 bits.
+    """
+    from nvnmd.neighbor_kernels import fill
+
+    n, m = len(x), sum(sel)
+    # the margin keeps the rounding of the bins from deciding
+    wide = rcut * (1.0 + 1e-6) + 1e-6
+    bins = np.clip((faces / wide).astype(np.int64), 1, n)
+    while bins.prod() > 8 * n + 8:
+        bins[np.argmax(bins)] = max(int(bins.max()) // 2, 1)
+    reach = np.ceil(wide / (faces / bins)).astype(np.int64)
+    bin_of = np.clip((fractional * bins).astype(np.int64), 0, bins - 1)
+    flat = (bin_of[:, 0] * bins[1] + bin_of[:, 1]) * bins[2] + bin_of[:, 2]
+    bin_atoms = np.argsort(flat, kind="stable")
+    bin_start = np.concatenate([[0], np.cumsum(np.bincount(flat, minlength=int(bins.prod())))])
+    turns = -(-(reach + bins) // bins)
+    low = -turns * cells
+    span = (2 * turns + 1) * cells
+    if float(span[0]) * float(span[1]) * float(span[2]) * n * 2 >= 2.0**62:
+        return None
+    starts = np.concatenate([[0], np.cumsum(sel)]).astype(np.int64)
+    index = np.full((n, m), -1, dtype=np.int32)
+    rij = np.zeros((n, m, 3))
+    slot_types = np.full(m, -1) if shared else np.repeat(np.arange(len(sel)), sel)
+    kinds = np.tile(slot_types.astype(np.int64), (n, 1))
+    counts = np.zeros((n, ntypes), dtype=np.int64)
+    wanted = np.zeros((n, len(sel)), dtype=np.int64)
+    pieces = range(0, n, _PIECE)
+    clashes = np.full((len(pieces), 2), -1)
+    h = np.zeros((3, 3)) if box is None else np.ascontiguousarray(box)
+
+    def compute(piece: int) -> None:
+        first = piece * _PIECE
+        fill(first, min(first + _PIECE, n), x, h, box is not None, types, shared, float(rcut), bins,
+             reach, bin_of, bin_start, bin_atoms, grid, cells, low, span, starts, index, rij, kinds,
+             counts, wanted, clashes[piece])
+
+    workers = min(threads(), len(pieces))
+    if workers < 2:
+        for piece in range(len(pieces)):
+            compute(piece)
+    else:
+        with ThreadPoolExecutor(workers) as pool:
+            list(pool.map(compute, range(len(pieces))))
+    found = np.flatnonzero(clashes[:, 0] >= 0)
+    clash = (int(clashes[found[0], 0]), int(clashes[found[0], 1])) if found.size else None
+    return Slots(index, rij, kinds, counts, wanted, clash)
