@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-import numpy as np
 from amaranth import Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
-from numpy.typing import NDArray
 
 from nvnmd.hdl.align import Align
 from nvnmd.hdl.delay import Delay
 from nvnmd.hdl.dgrmem import ROWS, dgr_port, rowmax_layout
 from nvnmd.hdl.dot import FltDot
-from nvnmd.hdl.flt import FltLayout, to_word
+from nvnmd.hdl.flt import FltLayout, from_word, to_word
 from nvnmd.hdl.fltadd import FltAdd
 from nvnmd.hdl.fltbank import FltMulBank
+from nvnmd.hdl.fltmul import FltMul
+from nvnmd.hdl.load import LoadBus
+from nvnmd.hdl.neighborgrad import deriv_layout, neighbor_grad, tap_layout
 from nvnmd.hdl.params import AcceleratorConfig, ceil_div
 from nvnmd.hdl.pending import Pending
 from nvnmd.hdl.slotgrad import (
@@ -28,35 +27,9 @@ from nvnmd.hdl.slotgrad import (
     aligned_vector,
 )
 from nvnmd.hdl.store import meta_layout, slot_layout
-from nvnmd.quantize import ops
+from nvnmd.hdl.typescale import InverseStd
 
 FAULTS = ("dr4", "dg", "ds", "dh", "deriv")
-
-
-def deriv_layout(cfg: AcceleratorConfig) -> data.StructLayout:
-    """dE/du, dE/dx, dE/dy, dE/dz of one neighbour as flt words; `last`: the atom's last one."""
-    word = cfg.flt_bits
-    return data.StructLayout({"u": word, "x": word, "y": word, "z": word, "last": 1})
-
-
-def tap_layout(cfg: AcceleratorConfig, n: int) -> data.StructLayout:
-    """`n` words of one stage, where `valid`."""
-    return data.StructLayout({"valid": 1, "words": data.ArrayLayout(cfg.flt_bits, n)})
-
-
-@dataclass(frozen=True)
-class NeighborGrad:
-    """What `NeighborBackward` computes for the m neighbours of an atom, as flt values.
-
-    `dr4` (m, 4), `dg` (m, m1), `ds` and `dh` (m,) are dE/dR4, dE/dG, dE/ds and dE/dh; `deriv`
-    (m, 4) is dE/d[u, x, y, z].
-    """
-
-    dr4: NDArray[np.float64]
-    dg: NDArray[np.float64]
-    ds: NDArray[np.float64]
-    dh: NDArray[np.float64]
-    deriv: NDArray[np.float64]
 
 
 class NeighborBackward(wiring.Component):
@@ -69,6 +42,8 @@ class NeighborBackward(wiring.Component):
         dE/dh  = dot(r, dE/dR4[1:])         dE/d(x,y,z) = mul(h, dE/dR4[1:])
         dE/du  = dot([ds/du, dh/du], [dE/ds, dE/dh])
 
+    In version 1 dE/dG is multiplied by the type gain, dE/ds and dE/dh by the inverse deviations.
+
     A rigid pipeline: a neighbour starts when its meta word is there, its atom's dE/dGR is ready
     and there is room for its result, and then runs through. Magnitudes below the least flt word
     give the word 0; one above the largest gives `overflow` with a word that means nothing.
@@ -78,6 +53,8 @@ class NeighborBackward(wiring.Component):
 
     Attributes
     ----------
+    load : In, `LoadBus`, only in version 1
+        Section INV_STD.
     dgr : In, `dgr_port`
         The aligned dE/dGR of the oldest atom.
     meta, slot_next, slot_o
@@ -106,6 +83,8 @@ class NeighborBackward(wiring.Component):
         self._to_dh = FltDot(cfg, 3, cfg.fold)
         self._to_xyz = FltMulBank(cfg, 3)
         self._to_du = FltDot(cfg, 2, cfg.fold)
+        self._gains = [FltMul(cfg) for _ in range(cfg.lanes)] if cfg.version else []
+        self._inverse = InverseStd(cfg) if cfg.version else None
         # neighbours under way or waiting to be taken: enough to keep the pipeline full
         self.depth = ceil_div(self.latency, self.slots) + 4
         ports = {
@@ -116,6 +95,8 @@ class NeighborBackward(wiring.Component):
             "deriv": Out(stream.Signature(deriv_layout(cfg))),
             "overflow": Out(1),
         }
+        if cfg.version:
+            ports["load"] = In(LoadBus())
         if cfg.trace:
             ports |= {
                 "fault": In(data.StructLayout(dict.fromkeys(FAULTS, 1))),
@@ -130,44 +111,18 @@ class NeighborBackward(wiring.Component):
     def latency(self) -> int:
         """Cycles from a neighbour's start to its result in the output queue."""
         operands = 1 + self._aligns["r4"][0].latency + self.slots - 1
-        ds = self._columns.latency + self._table.latency + self._to_ds.latency
+        ds = self._dg_latency + self._table.latency + self._to_ds.latency
         dh = self._rows.latency + self._to_dh.latency
-        return operands + max(ds, dh) + 1 + self._to_du.latency + 1
+        scale = self._inverse.latency if self._inverse is not None else 0
+        return operands + max(ds, dh) + 1 + scale + self._to_du.latency + 1
 
-    @staticmethod
-    def compute(
-        cfg: AcceleratorConfig,
-        dgr: NDArray[np.float64],
-        g: NDArray[np.float64],
-        slope: NDArray[np.float64],
-        r: NDArray[np.float64],
-        h: NDArray[np.float64],
-        r4: NDArray[np.float64],
-        slopes_u: NDArray[np.float64],
-    ) -> NeighborGrad:
-        """What the component hands out for one atom with m neighbours.
+    @property
+    def _dg_latency(self) -> int:
+        """Cycles from aligned operands to dE/dG."""
+        return self._columns.latency + (self._gains[0].latency if self._gains else 0)
 
-        Parameters
-        ----------
-        cfg : AcceleratorConfig
-            Sizes and formats.
-        dgr : ndarray, shape (4, m1)
-            dE/dGR.
-        g, slope : ndarray, shape (m, m1)
-            G and dG/ds.
-        r, h, r4 : ndarray, shapes (m, 3), (m,), (m, 4)
-            Displacement, h, and [s, h x, h y, h z].
-        slopes_u : ndarray, shape (m, 2)
-            ds/du and dh/du.
-        """
-        frac = cfg.frac
-        dr4 = ops.matmul_flt(dgr, g.T, 1, frac).T
-        dg = ops.matmul_flt(r4, dgr, 1, frac)
-        ds = ops.add(ops.dot(slope, dg, frac), dr4[:, 0], frac)
-        dh = ops.dot(r, dr4[:, 1:], frac)
-        du = ops.dot(slopes_u, np.stack([ds, dh], -1), frac)
-        xyz = ops.mul(h[:, None], dr4[:, 1:], frac)
-        return NeighborGrad(dr4, dg, ds, dh, np.concatenate([du[:, None], xyz], 1) + 0.0)
+    # the words of one atom, see `neighbor_grad`
+    compute = staticmethod(neighbor_grad)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -292,12 +247,12 @@ class NeighborBackward(wiring.Component):
             ]
 
         # ds: dE/dG meets the slopes, which waited
-        m.submodules.mark_dg = mark_dg = MarkDelay(columns.latency)
+        m.submodules.mark_dg = mark_dg = MarkDelay(self._dg_latency)
         m.submodules.wait_slope = wait_slope = Delay(
-            slope.shape(), columns.latency + table.slope_delay
+            slope.shape(), self._dg_latency + table.slope_delay
         )
         slope_max = self._waiting(m, "slope_max", signed(cfg.exp_int), mark.first)
-        dg = self._result(m, "dg", mark_dg.o.valid, [columns.o[k] for k in range(lanes)])
+        dg = self._result(m, "dg", mark_dg.o.valid, self._gained(m, wait))
         m.d.comb += [
             mark_dg.i.eq(wait_mark.o),
             wait_slope.i.eq(slope),
@@ -308,6 +263,45 @@ class NeighborBackward(wiring.Component):
             table.slope_max.eq(slope_max.o),
         ]
         m.d.comb += [table.i[k].eq(dg[k]) for k in range(lanes)]
+
+    def _gained(self, m: Module, wait: int) -> list[data.View]:
+        """dE/dG of a slot; version 1: times the gains, which waited since the operands came."""
+        cfg, columns = self.cfg, self._columns
+        values = [columns.o[k] for k in range(cfg.lanes)]
+        if not self._gains:
+            return values
+        m.submodules.wait_gain = gain = Delay(
+            self.slot_o.gain.shape(), wait + columns.latency)
+        m.d.comb += gain.i.eq(self.slot_o.gain)
+        for k, mul in enumerate(self._gains):
+            m.submodules[f"gain_{k}"] = mul
+            m.d.comb += [mul.a.eq(values[k]), mul.b.eq(from_word(m, cfg, gain.o[k]))]
+        return [mul.o for mul in self._gains]
+
+    def _slopes_sh(
+        self, m: Module, mark: data.View, meta: data.View, ds: Pending, dh: Pending
+    ) -> tuple[Value, list[data.View]]:
+        """dE/ds and dE/dh of one neighbour side by side; version 1: times the inverse deviations.
+
+        One of the two may be there earlier; both leave their queues together.
+        """
+        both = Signal()
+        m.d.comb += [both.eq(ds.valid & dh.valid), ds.pop.eq(both), dh.pop.eq(both)]
+        inverse = self._inverse
+        if inverse is None:
+            return both, [ds.o, dh.o]
+        m.submodules.inverse = inverse
+        wiring.connect(m, wiring.flipped(self.load), inverse.load)
+        kind = self._waiting(m, "ctype", self.cfg.type_bits, mark.first)
+        m.d.comb += [
+            kind.i.eq(meta.ctype),
+            kind.pop.eq(both),
+            inverse.valid_i.eq(both),
+            inverse.ctype.eq(kind.o),
+            inverse.a[0].eq(ds.o),
+            inverse.a[1].eq(dh.o),
+        ]
+        return inverse.valid_o, [inverse.o[0], inverse.o[1]]
 
     def _scalars(self, m: Module, mark: data.View, meta: data.View, room_back: Signal) -> None:
         """From dE/dR4 and ds to the four words, once per neighbour."""
@@ -343,25 +337,21 @@ class NeighborBackward(wiring.Component):
 
         m.submodules.valid_ds = valid_ds = Delay(1, to_ds.latency)
         m.d.comb += valid_ds.i.eq(table.valid_o)
-        (ds_value,) = self._result(m, "ds", valid_ds.o, [to_ds.o])
-        (dh_value,) = self._result(m, "dh", to_dh.valid_o, [to_dh.o])
         ds = self._waiting(m, "ds", one, valid_ds.o)
         dh = self._waiting(m, "dh", one, to_dh.valid_o)
         slopes = self._waiting(m, "slopes", data.ArrayLayout(one, 2), mark.first)
-        both = Signal()
+        m.d.comb += [ds.i.eq(to_ds.o), dh.i.eq(to_dh.o)]
+        valid, (ds_value, dh_value) = self._slopes_sh(m, mark, meta, ds, dh)
+        (ds_value,) = self._result(m, "ds", valid, [ds_value])
+        (dh_value,) = self._result(m, "dh", valid, [dh_value])
         m.d.comb += [
-            ds.i.eq(ds_value),
-            dh.i.eq(dh_value),
             slopes.i[0].eq(meta.ds),
             slopes.i[1].eq(meta.dh),
-            both.eq(ds.valid & dh.valid),
-            ds.pop.eq(both),
-            dh.pop.eq(both),
-            slopes.pop.eq(both),
-            to_du.valid_i.eq(both),
+            slopes.pop.eq(valid),
+            to_du.valid_i.eq(valid),
             to_du.a.eq(slopes.o),
-            to_du.b[0].eq(ds.o),
-            to_du.b[1].eq(dh.o),
+            to_du.b[0].eq(ds_value),
+            to_du.b[1].eq(dh_value),
         ]
 
         xyz = self._waiting(m, "xyz", data.ArrayLayout(one, 3), to_xyz.valid_o)

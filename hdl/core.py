@@ -98,7 +98,7 @@ class Core(wiring.Component):
             ]
 
         wiring.connect(m, wiring.flipped(self.load), loader.beats)
-        for part in (forward, finalize, fitnet):
+        for part in (forward, finalize, fitnet, *([backward] if cfg.version else [])):
             for name in ("valid", "section", "index", "data"):
                 m.d.comb += getattr(part.load, name).eq(getattr(loader.bus, name))
         bad_type = self._connect_input(m, loader, front)

@@ -6,7 +6,15 @@ from amaranth.hdl import Array, Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from nvnmd.hdl.fitmath import SHIFT_LATENCY, delayed, leaves, shift_right, tree_latency, tree_sum
+from nvnmd.hdl.fitmath import (
+    SHIFT_LATENCY,
+    delayed,
+    leaves,
+    net_of,
+    shift_right,
+    tree_latency,
+    tree_sum,
+)
 from nvnmd.hdl.fitmem import LaneMemory, log2, span
 from nvnmd.hdl.fitweights import SHIFT_BITS
 from nvnmd.hdl.load import LANE_BITS, LANES, LoadBus, Section
@@ -69,7 +77,8 @@ class LastLayer(wiring.Component):
         shifts, shifts_back, biases = self._scalars(m)
 
         # forward
-        m.d.comb += forward.r_index.eq(Cat(self.x_group[:log2(self.groups)], self.x_type))
+        m.d.comb += forward.r_index.eq(
+            Cat(self.x_group[:log2(self.groups)], net_of(cfg, self.x_type)))
         x = Signal(self.x.shape(), reset_less=True)
         m.d.sync += x.eq(self.x)
         products = []
@@ -85,11 +94,11 @@ class LastLayer(wiring.Component):
         with m.If(adding):
             m.d.sync += so_far.eq(total + Mux(first, 0, so_far))
         kind = delayed(m, self.x_type, behind + 1)
-        shifted = shift_right(m, so_far, shifts[kind])
+        shifted = shift_right(m, so_far, shifts[net_of(cfg, kind)])
         kind_end = delayed(m, kind, SHIFT_LATENCY)
         result = Signal(signed(self.sum_bits + 1), reset_less=True)
         m.d.sync += [
-            result.eq(shifted + biases[kind_end]),
+            result.eq(shifted + biases[net_of(cfg, kind_end)]),
             self.energy_type.eq(kind_end),
             self.energy_valid.eq(
                 delayed(m, self.x_valid & self.x_last, self.energy_latency - 1)),
@@ -100,8 +109,9 @@ class LastLayer(wiring.Component):
         ]
 
         # backward: the gradient of the output by itself is 1, that is 2**fix_frac
-        m.d.comb += backward.r_index.eq(Cat(self.grad_group[:log2(self.groups)], self.grad_type))
-        amount = shifts_back[delayed(m, self.grad_type, 1)]
+        m.d.comb += backward.r_index.eq(
+            Cat(self.grad_group[:log2(self.groups)], net_of(cfg, self.grad_type)))
+        amount = shifts_back[net_of(cfg, delayed(m, self.grad_type, 1))]
         bad = []
         for lane in range(self.lanes):
             one = Signal(signed(cfg.weight_bits + cfg.fix_frac), name=f"one{lane}")
@@ -113,24 +123,25 @@ class LastLayer(wiring.Component):
         return m
 
     def _weights(self, m: Module, section: Section) -> LaneMemory:
-        """The mantissas of every type, four written at once."""
+        """The mantissas of every net, four written at once."""
         cfg = self.cfg
-        mem = LaneMemory(cfg.ntypes * cfg.width, signed(cfg.weight_bits),
+        mem = LaneMemory(cfg.nets * cfg.width, signed(cfg.weight_bits),
                          write_lanes=LANES, read_lanes=self.lanes)
         m.submodules[section.name.lower()] = mem
         connect_load(m, self.load, section, mem)
         return mem
 
     def _scalars(self, m: Module) -> tuple[Array, Array, Array]:
-        """Per type: shifts forward and backward, bias."""
+        """Per net: shifts forward and backward, bias."""
         cfg = self.cfg
         listed = self.load.valid & (self.load.section == Section.FIT_LAST)
-        count = 1 << cfg.type_bits  # every index that a type can have, so that none is undefined
+        # as many as a type's bits can name, so that none is undefined
+        count = 1 << cfg.type_bits if cfg.version == 0 else 1
         shifts = Array(Signal(SHIFT_BITS, name=f"shift{t}") for t in range(count))
         shifts_back = Array(Signal(SHIFT_BITS, name=f"shift_back{t}") for t in range(count))
         biases = Array(Signal(signed(cfg.energy_bits), name=f"bias{t}") for t in range(count))
         word = [self.load.data.word_select(i, LANE_BITS) for i in range(LANES)]
-        for t in range(cfg.ntypes):
+        for t in range(cfg.nets):
             with m.If(listed & (self.load.index == t)):
                 m.d.sync += [
                     shifts[t].eq(cfg.weight_frac - word[0]),

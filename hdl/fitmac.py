@@ -36,7 +36,7 @@ class MacArray(wiring.Component):
         self.cfg = cfg
         if cfg.fit_cols < LANES:
             raise InputError(f"accelerator: fit_cols is {cfg.fit_cols}, expected at least {LANES}")
-        self.matrices = 2 * cfg.ntypes * cfg.hidden
+        self.matrices = 2 * cfg.nets * cfg.hidden
         self.chunks = cfg.width // cfg.fit_rows
         self.blocks = cfg.width // cfg.fit_cols
         self.sum_bits = cfg.data_bits + cfg.weight_bits + log2(cfg.width)
@@ -120,7 +120,7 @@ class MacArray(wiring.Component):
         matrix = index[per_row + log2(cfg.width):]
         forward = self.load.section == Section.FIT_FORWARD
         backward = self.load.section == Section.FIT_BACKWARD
-        half = cfg.ntypes * cfg.hidden
+        half = cfg.nets * cfg.hidden
         place = Cat(quad[:per_block], row[:log2(cfg.fit_rows)])
         known = self.load.valid & (matrix < half) & (forward | backward)
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from amaranth.hdl import Cat, Const, Module, Signal, Value, ValueLike, signed
 
 from nvnmd.hdl.delay import Delay
+from nvnmd.hdl.params import AcceleratorConfig
 from nvnmd.quantize.ops import GRAD_FRAC
 
 
@@ -19,6 +20,11 @@ def delayed(m: Module, value: ValueLike, cycles: int) -> Value:
     m.submodules += line
     m.d.comb += line.i.eq(current)
     return line.o
+
+
+def net_of(cfg: AcceleratorConfig, kind: Value) -> Value:
+    """The number of the net that serves atoms of a type: its own in version 0, the one else."""
+    return kind if cfg.version == 0 else Const(0)
 
 
 def tree_latency(n: int) -> int:

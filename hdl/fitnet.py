@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from nvnmd.errors import RangeError
 from nvnmd.hdl.fitmac import MacArray, mac_latency
-from nvnmd.hdl.fitmath import delayed, gradient_drop, round_half_away
+from nvnmd.hdl.fitmath import delayed, gradient_drop, net_of, round_half_away
 from nvnmd.hdl.fitmem import LaneMemory, log2, span
 from nvnmd.hdl.fitpost import FitPost, JobLayout, post_latency
 from nvnmd.hdl.fitweights import fit_image
@@ -234,7 +234,7 @@ class FitNet(wiring.Component):
         backward = number >= hidden
         layer = Mux(backward, 2 * hidden - 1 - number, number)
         kind = Mux(number == 0, ctype, job.ctype)
-        bases = Array(t * hidden for t in range(1 << cfg.type_bits))
+        bases = Array(t * hidden for t in range(1 << cfg.type_bits if cfg.version == 0 else 1))
         with m.If(step):
             m.d.sync += place.eq(Mux(finishing, 0, place + 1))
         with m.If(finishing):
@@ -247,7 +247,8 @@ class FitNet(wiring.Component):
                 job.backward.eq(backward),
                 job.layer.eq(layer),
                 job.ctype.eq(kind),
-                job.matrix.eq(bases[kind] + layer + Mux(backward, cfg.ntypes * hidden, 0)),
+                job.matrix.eq(bases[net_of(cfg, kind)] + layer
+                              + Mux(backward, cfg.nets * hidden, 0)),
                 job.bank.eq(~number[0]),
                 number.eq(Mux(number == 2 * hidden - 1, 0, number + 1)),
             ]
@@ -312,10 +313,11 @@ class FitNet(wiring.Component):
                 m.d.sync += [self.dd.valid.eq(0), full.eq(0)]
 
     def compute(
-        self, weights: Sequence[ArrayLike], biases: Sequence[ArrayLike], d: ArrayLike, ctype: int
+        self, weights: Sequence[ArrayLike], biases: Sequence[ArrayLike], d: ArrayLike, ctype: int,
+        type_terms: ArrayLike | None = None,
     ) -> FitResult:
         """See `compute`."""
-        return compute(fit_image(weights, biases, self.cfg), d, ctype, self.cfg)
+        return compute(fit_image(weights, biases, self.cfg, type_terms), d, ctype, self.cfg)
 
 
 @dataclass(frozen=True)
@@ -349,16 +351,19 @@ def compute(
     RangeError
         If a value leaves its format, where the hardware raises `overflow`.
     """
-    nt, hidden, width, f = cfg.ntypes, cfg.hidden, cfg.width, cfg.fix_frac
+    nt, hidden, width, f = cfg.nets, cfg.hidden, cfg.width, cfg.fix_frac
+    net = ctype if cfg.version == 0 else 0
     square = (nt, hidden, width, width)
-    forward = image[Section.FIT_FORWARD].reshape(square)[ctype]
-    backward = image[Section.FIT_BACKWARD].reshape(square)[ctype]
-    columns = image[Section.FIT_COLUMN].reshape(2, nt, hidden, width)[:, ctype]
+    forward = image[Section.FIT_FORWARD].reshape(square)[net]
+    backward = image[Section.FIT_BACKWARD].reshape(square)[net]
+    columns = image[Section.FIT_COLUMN].reshape(2, nt, hidden, width)[:, net]
     shift = cfg.weight_frac - columns
-    bias = image[Section.FIT_BIAS].reshape(nt, hidden, width)[ctype]
-    last = image[Section.FIT_LAST_FORWARD].reshape(nt, width)[ctype]
-    last_back = image[Section.FIT_LAST_BACKWARD].reshape(nt, width)[ctype]
-    e_last, e_back, last_bias, _ = image[Section.FIT_LAST][ctype].tolist()
+    bias = image[Section.FIT_BIAS].reshape(nt, hidden, width)[net].copy()
+    if cfg.version:
+        bias[0] += image[Section.TYPE_TERM].reshape(cfg.ntypes, width)[ctype]
+    last = image[Section.FIT_LAST_FORWARD].reshape(nt, width)[net]
+    last_back = image[Section.FIT_LAST_BACKWARD].reshape(nt, width)[net]
+    e_last, e_back, last_bias, _ = image[Section.FIT_LAST][net].tolist()
     drop = gradient_drop(f)
 
     x = np.asarray(d, dtype=np.int64)

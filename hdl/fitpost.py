@@ -44,7 +44,7 @@ class JobLayout(data.StructLayout):
                 "backward": 1,
                 "layer": span(cfg.hidden),
                 "ctype": cfg.type_bits,
-                "matrix": span(2 * cfg.ntypes * cfg.hidden),
+                "matrix": span(2 * cfg.nets * cfg.hidden),
                 "bank": 1,
             }
         )
@@ -55,8 +55,9 @@ class FitPost(wiring.Component):
 
     With ``v = (sum >> n) + addend``, n the column's shift:
 
-    - forward: addend = bias, v = z; ``y = tanh4(z)``, plus the layer's input from the second
-      layer on, is the next input. In the last hidden layer y goes to `LastLayer`, whose gradient
+    - forward: addend = bias (version 1, first layer: and the type's term), v = z;
+      ``y = tanh4(z)``, plus the layer's input from the second layer on, is the next input. In the
+      last hidden layer y goes to `LastLayer`, whose gradient
       g passes the slope at z at once: the next input is the first backward one.
     - backward: addend = the skip's gradient (none in the first layer), v = g. The next input is
       ``round_21((slope*g) >> short_frac)`` with the slope of the layer below, kept from the
@@ -150,6 +151,9 @@ class FitPost(wiring.Component):
             groups.append(g)
 
         shift_mem, bias_mem, skip_mem, slope_mem = self._memories(m)
+        type_mem = self._type_terms(m)
+        if type_mem is not None:
+            m.d.comb += type_mem.r_index.eq(Cat(group[:log2(self.groups)], job.ctype))
         m.submodules.last = last = LastLayer(cfg, lanes)
         wiring.connect(m, last.load, wiring.flipped(self.load))
 
@@ -190,7 +194,15 @@ class FitPost(wiring.Component):
             ]
             shifted = shift_right(m, raw, shift_mem.r_data[i])
             total = Signal(signed(self.sum_bits + 1), name=f"total{i}", reset_less=True)
-            m.d.sync += total.eq(shifted + delayed(m, addend, SHIFT_LATENCY))
+            added = delayed(m, addend, SHIFT_LATENCY)
+            if type_mem is not None:
+                of_type = Signal(signed(cfg.data_bits), name=f"of_type{i}")
+                m.d.comb += of_type.eq(
+                    Mux(jobs[1].backward | (jobs[1].layer != 0), 0, type_mem.r_data[i]))
+                both = Signal(signed(cfg.data_bits + 1), name=f"both{i}", reset_less=True)
+                m.d.sync += both.eq(addend + of_type)
+                added = delayed(m, both, SHIFT_LATENCY - 1)
+            m.d.sync += total.eq(shifted + added)
             bad_sum.append(leaves(total, cfg.data_bits))
             flip = self.fault & self.z_valid if cfg.trace else 0
             v = Signal(signed(cfg.data_bits), name=f"v{i}")
@@ -254,10 +266,21 @@ class FitPost(wiring.Component):
         )
         return m
 
+    def _type_terms(self, m: Module) -> LaneMemory | None:
+        """Version 1: what each centre type adds in the first layer."""
+        cfg = self.cfg
+        if cfg.version == 0:
+            return None
+        m.submodules.type_terms = terms = LaneMemory(
+            cfg.ntypes * cfg.width, signed(cfg.data_bits), write_lanes=LANES,
+            read_lanes=self.lanes)
+        connect_load(m, self.load, Section.TYPE_TERM, terms)
+        return terms
+
     def _memories(self, m: Module) -> tuple[LaneMemory, LaneMemory, LaneMemory, LaneMemory]:
         """Column shifts, biases, skip values (in place), slopes of all but the last layer."""
         cfg, lanes = self.cfg, self.lanes
-        columns = cfg.ntypes * cfg.hidden * cfg.width
+        columns = cfg.nets * cfg.hidden * cfg.width
         word = signed(cfg.data_bits)
         m.submodules.shifts = shifts = LaneMemory(
             2 * columns, SHIFT_BITS, write_lanes=LANES, read_lanes=lanes)

@@ -19,19 +19,23 @@ SHIFT_BITS = 6
 
 
 def fit_image(
-    weights: Sequence[ArrayLike], biases: Sequence[ArrayLike], cfg: AcceleratorConfig
+    weights: Sequence[ArrayLike], biases: Sequence[ArrayLike], cfg: AcceleratorConfig,
+    type_terms: ArrayLike | None = None,
 ) -> dict[Section, NDArray[np.int64]]:
     """The beats of the fitting-net sections, in their natural orders.
 
     Parameters
     ----------
-    weights : sequence of hidden+1 arrays, shape (ntypes, nin, nout)
-        Float weights, hidden layers first; types may be fewer than ``cfg.ntypes``, absent types
-        are filled with zeros.
-    biases : sequence of hidden+1 arrays, shape (ntypes, nout)
+    weights : sequence of hidden+1 arrays, shape (nets, nin, nout)
+        Float weights, hidden layers first; nets may be fewer than ``cfg.nets``, absent ones are
+        filled with zeros.
+    biases : sequence of hidden+1 arrays, shape (nets, nout)
         Float biases.
     cfg : AcceleratorConfig
         Sizes and formats.
+    type_terms : array, shape (ntypes, width)
+        Version 1: what each centre type adds in the first layer, on the grid of ``fix_frac``
+        fraction bits; absent types are filled with zeros.
 
     Returns
     -------
@@ -44,7 +48,7 @@ def fit_image(
     InputError
         If a shape is not the accelerator's.
     RangeError
-        If a bias or an exponent leaves its format.
+        If a bias, a type term or an exponent leaves its format.
     """
     if (cfg.fix_frac, cfg.weight_frac) != (FIX_FRAC, WEIGHT_FRAC):
         raise InputError(
@@ -52,8 +56,8 @@ def fit_image(
             f"the quantized fitting net has {FIX_FRAC} and {WEIGHT_FRAC}"
         )
     w, b = _checked(weights, biases, cfg)
-    nt, hidden, width = cfg.ntypes, cfg.hidden, cfg.width
-    square = np.stack(w[:-1], axis=1)  # (ntypes, hidden, nin, nout)
+    nt, hidden, width = cfg.nets, cfg.hidden, cfg.width
+    square = np.stack(w[:-1], axis=1)  # (nets, hidden, nin, nout)
     forward, e_forward = quantize_weight(square)
     backward, e_backward = quantize_weight(np.swapaxes(square, -1, -2))
     last, e_last = quantize_weight(w[-1], whole=True)
@@ -73,13 +77,35 @@ def fit_image(
         Section.FIT_COLUMN: _exponents(columns, cfg, "hidden layers").reshape(-1, LANES),
         Section.FIT_BIAS: bias.reshape(-1, LANES),
         Section.FIT_LAST: final,
+        **_type_section(type_terms, cfg),
     }
+
+
+def _type_section(
+    terms: ArrayLike | None, cfg: AcceleratorConfig
+) -> dict[Section, NDArray[np.int64]]:
+    """The terms of the types, padded with zeros; nothing in version 0."""
+    if (terms is None) != (cfg.version == 0):
+        raise InputError(f"fitting net: version {cfg.version} does not go with these type terms")
+    if terms is None:
+        return {}
+    values = np.asarray(terms, dtype=np.float64)
+    if values.ndim != 2 or not 1 <= len(values) <= cfg.ntypes or values.shape[1] != cfg.width:
+        raise InputError(
+            f"fitting net: type terms {values.shape}, expected (types, {cfg.width}) of at most "
+            f"{cfg.ntypes} types"
+        )
+    words = np.zeros((cfg.ntypes, cfg.width), dtype=np.int64)
+    words[: len(values)] = to_fix(
+        values, FixFormat(cfg.data_bits, cfg.fix_frac), what="fitting net: type term"
+    )
+    return {Section.TYPE_TERM: words.reshape(-1, LANES)}
 
 
 def _checked(
     weights: Sequence[ArrayLike], biases: Sequence[ArrayLike], cfg: AcceleratorConfig
 ) -> tuple[list[NDArray[np.float64]], list[NDArray[np.float64]]]:
-    """Weights and biases padded with zeros to the accelerator's types, shapes verified."""
+    """Weights and biases padded with zeros to the accelerator's nets, shapes verified."""
     layers = cfg.hidden + 1
     if len(weights) != layers or len(biases) != layers:
         raise InputError(
@@ -91,16 +117,16 @@ def _checked(
         b = np.asarray(biases[layer], dtype=np.float64)
         nout = 1 if layer == cfg.hidden else cfg.width
         have = len(w)
-        if not 1 <= have <= cfg.ntypes or w.shape[1:] != (cfg.width, nout) \
+        if not 1 <= have <= cfg.nets or w.shape[1:] != (cfg.width, nout) \
                 or b.shape != (have, nout):
             raise InputError(
                 f"fitting net: layer {layer} has weights {w.shape} and biases {b.shape}, expected "
-                f"(types, {cfg.width}, {nout}) and (types, {nout}) of at most {cfg.ntypes} types"
+                f"(types, {cfg.width}, {nout}) and (types, {nout}) of at most {cfg.nets} nets"
             )
         if not (np.isfinite(w).all() and np.isfinite(b).all()):
             raise RangeError(f"fitting net: layer {layer} holds a number that is not finite")
-        padded_w.append(np.concatenate([w, np.zeros((cfg.ntypes - have, cfg.width, nout))]))
-        padded_b.append(np.concatenate([b, np.zeros((cfg.ntypes - have, nout))]))
+        padded_w.append(np.concatenate([w, np.zeros((cfg.nets - have, cfg.width, nout))]))
+        padded_b.append(np.concatenate([b, np.zeros((cfg.nets - have, nout))]))
     return padded_w, padded_b
 
 

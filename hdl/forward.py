@@ -23,6 +23,7 @@ from nvnmd.hdl.pending import Pending
 from nvnmd.hdl.rowselect import X0_BITS
 from nvnmd.hdl.store import meta_layout, slot_layout
 from nvnmd.hdl.table import TableUnit
+from nvnmd.hdl.typescale import InverseStd, TypeGain
 from nvnmd.quantize import ops
 
 
@@ -44,9 +45,11 @@ class NeighborForward(wiring.Component):
     """One neighbour per `fold` cycles from its displacement to R4, G and their table slopes.
 
     ``u = dot(r,r)``; ``(s,h)`` and ``(ds/du, dh/du)`` from the u table of the centre's type;
-    ``r4 = [s, h*x, h*y, h*z]``; ``G`` and ``dG/ds`` at s from the G table of the neighbour's type
-    (version 1: table 0). A rigid pipeline without back-pressure: what a neighbour has to keep
-    waits in small queues (`Pending`), not in a register per cycle.
+    ``r4 = [s, h*x, h*y, h*z]``; ``G`` and ``dG/ds`` at s from the G table of the neighbour's type.
+    Version 1 has one table of each: s and h are multiplied by the centre type's inverse deviations
+    before they are used, and G by the gain of both types. A rigid pipeline without
+    back-pressure: what a neighbour has to keep waits in small queues (`Pending`), not in a register
+    per cycle.
 
     Latency: `latency` cycles from a beat to its slot 0 on `slot`; the neighbour's meta word comes
     `meta_latency` cycles after its last slot. Throughput: one beat per `fold` cycles.
@@ -54,7 +57,7 @@ class NeighborForward(wiring.Component):
     Attributes
     ----------
     load : `LoadBus`, in
-        Sections U_VALUE, U_GRAD, G_VALUE, G_GRAD.
+        Sections U_VALUE, U_GRAD, G_VALUE, G_GRAD; version 1: INV_STD and TYPE_GAIN.
     s_x0 : in
         Origin of the G table in units of 1/256, of the loaded model.
     beat : `BeatLayout`, in
@@ -71,7 +74,7 @@ class NeighborForward(wiring.Component):
     def __init__(self, cfg: AcceleratorConfig) -> None:
         self.cfg = cfg
         self._dot = FltDot(cfg, 3, cfg.fold)
-        tables = cfg.ntypes if cfg.version == 0 else 1
+        tables = cfg.nets
         self._u_table = TableUnit(
             cfg, n_out=2, segments=cfg.u_segments, ntab=tables, fold=cfg.fold,
             sections=(Section.U_VALUE, Section.U_GRAD),
@@ -81,6 +84,8 @@ class NeighborForward(wiring.Component):
             sections=(Section.G_VALUE, Section.G_GRAD),
         )
         self._bank = FltMulBank(cfg, 3)
+        self._inverse = InverseStd(cfg) if cfg.version else None
+        self._gain = TypeGain(cfg) if cfg.version else None
         self._max_slot = MaxExp(cfg, cfg.lanes)
         self._max_r4 = MaxExp(cfg, 4)
         taps: dict = {}
@@ -105,12 +110,18 @@ class NeighborForward(wiring.Component):
     def _sh_latency(self) -> int:
         """Cycles from a beat to its complete (s, h)."""
         collect = self._u_table.slots if self._u_table.slots > 1 else 0
-        return self._dot.latency + self._u_table.latency + collect
+        scale = self._inverse.latency if self._inverse is not None else 0
+        return self._dot.latency + self._u_table.latency + collect + scale
+
+    @property
+    def _g_latency(self) -> int:
+        """Cycles from (s, h) to slot 0 of G."""
+        return self._g_table.latency + (self._gain.latency if self._gain is not None else 0)
 
     @property
     def latency(self) -> int:
         """Cycles from a beat to slot 0."""
-        return self._sh_latency + self._g_table.latency + 1
+        return self._sh_latency + self._g_latency + 1
 
     @property
     def meta_latency(self) -> int:
@@ -142,7 +153,7 @@ class NeighborForward(wiring.Component):
         cfg = self.cfg
         flt = FltLayout(cfg)
         by_type = cfg.version == 0
-        slots_time = self._g_table.latency + cfg.fold
+        slots_time = self._g_latency + cfg.fold
         meta_time = slots_time + self.meta_latency
 
         # r, and u = dot(r, r)
@@ -173,7 +184,7 @@ class NeighborForward(wiring.Component):
             u_table.valid_i.eq(dot.valid_o),
             u_table.tab.eq(ctype.o if by_type else 0),
         ]
-        ready, (s, ds), (h, dh) = self._collect(m, u_table)
+        ready, s, h, ds, dh = self._scaled(m, *self._collect(m, u_table))
 
         # R4's products, and G
         m.submodules.bank = bank = self._bank
@@ -193,7 +204,7 @@ class NeighborForward(wiring.Component):
         for_slots = data.StructLayout({"s": flt, "group": group})
         for_meta = data.StructLayout(
             {"r": data.ArrayLayout(flt, 3), "h": flt, "s": flt, "ds": flt, "dh": flt,
-             "masked": 1, "last": 1}
+             "masked": 1, "last": 1, **({"ctype": cfg.type_bits} if cfg.version else {})}
         )
         products = data.ArrayLayout(flt, 3)
         m.submodules.for_slots = slots_wait = self._pending(for_slots, slots_time)
@@ -213,26 +224,29 @@ class NeighborForward(wiring.Component):
             meta_wait.i.masked.eq(here.group.masked),
             meta_wait.i.last.eq(here.last),
         ]
+        if cfg.version:
+            m.d.comb += meta_wait.i.ctype.eq(here.group.ctype)
         for queue in (slots_r4, meta_r4):
             m.d.comb += [queue.push.eq(bank.valid_o), queue.i.eq(bank.o)]
 
         # the slots
         ends = Signal()
         masked = slots_wait.o.group.masked
+        valid, slot, g, dg = self._gained(m, ready, here.group)
         m.d.comb += [
-            ends.eq(g_table.valid_o & (g_table.slot == g_table.slots - 1)),
+            ends.eq(valid & (slot == g_table.slots - 1)),
             slots_wait.pop.eq(ends),
             slots_r4.pop.eq(ends),
         ]
         m.d.sync += [
-            self.slot.valid.eq(g_table.valid_o),
-            self.slot.slot.eq(g_table.slot),
-            self.slot.g.eq(g_table.value),
+            self.slot.valid.eq(valid),
+            self.slot.slot.eq(slot),
+            self.slot.g.eq(g),
             self.slot.r4.as_value().eq(Cat(slots_wait.o.s, slots_r4.o)),
             self.slot.group.eq(slots_wait.o.group),
-            self.store_slot_valid.eq(g_table.valid_o & ~masked),
-            self.store_slot.g.eq(g_table.value),
-            self.store_slot.dg.eq(g_table.grad),
+            self.store_slot_valid.eq(valid & ~masked),
+            self.store_slot.g.eq(g),
+            self.store_slot.dg.eq(dg),
         ]
         self._meta(m, meta_wait, meta_r4)
         return m
@@ -255,6 +269,61 @@ class NeighborForward(wiring.Component):
                 m.d.sync += [item.value.eq(table.value[0]), item.grad.eq(table.grad[0])]
         m.d.sync += ready.eq(table.valid_o & (table.slot == 1))
         return ready, (items[0].value, items[0].grad), (items[1].value, items[1].grad)
+
+    def _scaled(
+        self, m: Module, ready: Value, radial: tuple[data.View, data.View],
+        angular: tuple[data.View, data.View],
+    ) -> tuple[Value, data.View, data.View, data.View, data.View]:
+        """Whether (s, h) is there, s, h, ds/du, dh/du; in version 1 s and h are scaled."""
+        (s, ds), (h, dh) = radial, angular
+        inverse = self._inverse
+        if inverse is None:
+            return ready, s, h, ds, dh
+        m.submodules.inverse = inverse
+        wiring.connect(m, wiring.flipped(self.load), inverse.load)
+        m.submodules.inverse_type = kind = self._pending(
+            self.cfg.type_bits, self._sh_latency - inverse.latency)
+        m.submodules.slopes = slopes = Delay(
+            data.ArrayLayout(FltLayout(self.cfg), 2), inverse.latency)
+        m.d.comb += [
+            kind.push.eq(self.beat.valid),
+            kind.i.eq(self.beat.ctype),
+            kind.pop.eq(ready),
+            inverse.valid_i.eq(ready),
+            inverse.ctype.eq(kind.o),
+            inverse.a[0].eq(s),
+            inverse.a[1].eq(h),
+            slopes.i[0].eq(ds),
+            slopes.i[1].eq(dh),
+        ]
+        return inverse.valid_o, inverse.o[0], inverse.o[1], slopes.o[0], slopes.o[1]
+
+    def _gained(
+        self, m: Module, ready: Value, group: data.View
+    ) -> tuple[Value, Value, data.View, data.View]:
+        """Valid, slot, G and dG/ds of the G table; in version 1 G is multiplied by its gain."""
+        table, gain = self._g_table, self._gain
+        if gain is None:
+            return table.valid_o, table.slot, table.value, table.grad
+        m.submodules.gain = gain
+        wiring.connect(m, wiring.flipped(self.load), gain.load)
+        pair = data.StructLayout({"ctype": self.cfg.type_bits, "ntype": self.cfg.type_bits})
+        m.submodules.gain_types = types = self._pending(pair, table.latency + self.cfg.fold)
+        m.submodules.slope = slope = Delay(table.grad.shape(), gain.latency)
+        m.d.comb += [
+            types.push.eq(ready),
+            types.i.ctype.eq(group.ctype),
+            types.i.ntype.eq(group.ntype),
+            types.pop.eq(table.valid_o & (table.slot == table.slots - 1)),
+            gain.valid_i.eq(table.valid_o),
+            gain.slot_i.eq(table.slot),
+            gain.ctype.eq(types.o.ctype),
+            gain.ntype.eq(types.o.ntype),
+            gain.g.eq(table.value),
+            slope.i.eq(table.grad),
+        ]
+        m.d.sync += self.store_slot.gain.eq(gain.gain)
+        return gain.valid_o, gain.slot_o, gain.o, slope.o
 
     def _meta(self, m: Module, wait: Pending, products: Pending) -> None:
         """Largest exponents over the slots, then the meta word."""
@@ -311,6 +380,8 @@ class NeighborForward(wiring.Component):
             meta.r4max.eq(top_r4.o),
             meta.last.eq(wait.o.last),
         ]
+        if cfg.version:
+            m.d.comb += meta.ctype.eq(wait.o.ctype)
 
     def compute(
         self,
@@ -325,7 +396,8 @@ class NeighborForward(wiring.Component):
         Parameters
         ----------
         tables : dict
-            By section: coefficients, shape (ntab, rows, n_out, 4).
+            By section: coefficients, shape (ntab, rows, n_out, 4); in version 1 also INV_STD,
+            shape (ntypes, 2), and TYPE_GAIN, shape (ntypes, ntypes, m1).
         s_x0 : int
             Origin of the G table in units of 1/256.
         r : ndarray, shape (3,)
@@ -333,15 +405,19 @@ class NeighborForward(wiring.Component):
         ctype, ntype : int
             Types of the centre and the neighbour.
         """
-        if self.cfg.version != 0:
-            ctype = ntype = 0
+        u_set, g_set = (ctype, ntype) if self.cfg.version == 0 else (0, 0)
         u = self._dot.compute(list(r), list(r))
-        s, h = self._u_table.compute(tables[Section.U_VALUE], u, 0, ctype)
-        ds, dh = self._u_table.compute(tables[Section.U_GRAD], u, 0, ctype)
+        s, h = self._u_table.compute(tables[Section.U_VALUE], u, 0, u_set)
+        ds, dh = self._u_table.compute(tables[Section.U_GRAD], u, 0, u_set)
+        if self._inverse is not None:
+            s, h = self._inverse.compute(list(tables[Section.INV_STD][ctype]), [s, h])
+        g = self._g_table.compute(tables[Section.G_VALUE], s, s_x0, g_set)
+        if self._gain is not None:
+            g = self._gain.compute(g, list(tables[Section.TYPE_GAIN][ctype, ntype]))
         products = ops.mul(h, np.asarray(r), self.cfg.frac) + 0.0
         return NeighborValues(
             u=u, s=s, h=h, ds=ds, dh=dh,
             r4=np.array([s, *products]),
-            g=np.array(self._g_table.compute(tables[Section.G_VALUE], s, s_x0, ntype)),
-            dg=np.array(self._g_table.compute(tables[Section.G_GRAD], s, s_x0, ntype)),
+            g=np.array(g),
+            dg=np.array(self._g_table.compute(tables[Section.G_GRAD], s, s_x0, g_set)),
         )

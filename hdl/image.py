@@ -41,11 +41,12 @@ def fingerprint(cfg: AcceleratorConfig) -> int:
 
 def section_beats(cfg: AcceleratorConfig) -> dict[Section, int]:
     """Number of beats of each section, in the order of the image."""
-    nt, width = cfg.ntypes, cfg.width
+    nt, width = cfg.nets, cfg.width
     square = nt * cfg.hidden * width * width // LANES
+    pairs = cfg.ntypes * cfg.ntypes * cfg.m1 // LANES
     return {
-        Section.PARAMS: 1 + ceil_div(nt, LANES),
-        Section.EMPTY: nt * nt * cfg.m1 // LANES,
+        Section.PARAMS: 1 + ceil_div(cfg.ntypes, LANES),
+        **({Section.EMPTY: pairs} if cfg.version == 0 else {}),
         Section.U_VALUE: nt * cfg.u_rows * 2,
         Section.U_GRAD: nt * cfg.u_rows * 2,
         Section.G_VALUE: nt * cfg.s_rows * cfg.m1,
@@ -57,11 +58,16 @@ def section_beats(cfg: AcceleratorConfig) -> dict[Section, int]:
         Section.FIT_COLUMN: 2 * nt * cfg.hidden * width // LANES,
         Section.FIT_BIAS: nt * cfg.hidden * width // LANES,
         Section.FIT_LAST: nt,
+        **({} if cfg.version == 0 else {
+            Section.TYPE_GAIN: pairs,
+            Section.INV_STD: cfg.ntypes,
+            Section.TYPE_TERM: cfg.ntypes * width // LANES,
+        }),
     }
 
 
 def empty_slot_words(model: Model) -> NDArray[np.int64]:
-    """What an empty slot adds to row 0 of GR, in units of 2**-23.
+    """Version 0: what an empty slot adds to row 0 of GR, in units of 2**-23.
 
     Returns
     -------
@@ -126,7 +132,8 @@ def build_image(model: Model, cfg: AcceleratorConfig) -> Beats:
     """
     check_fits(model, cfg)
     sections = _sections(model, cfg)
-    sections.update(fit_image(model.fit_weights, model.fit_biases, cfg))
+    terms = model.type_terms if model.version else None
+    sections.update(fit_image(model.fit_weights, model.fit_biases, cfg, terms))
     payload = []
     for section, count in section_beats(cfg).items():
         beats = np.asarray(sections[section]).astype(np.int64) & 0xFFFFFFFF
@@ -141,28 +148,33 @@ def build_image(model: Model, cfg: AcceleratorConfig) -> Beats:
 
 
 def _sections(model: Model, cfg: AcceleratorConfig) -> dict[Section, NDArray]:
-    nt, have = cfg.ntypes, model.ntypes
+    nt, have, nets = cfg.ntypes, model.ntypes, len(model.table_u)
     fmt = FloatFormat(cfg.exp_bits, cfg.frac)
     x0 = model.s_layout.x0 * 256.0
     if not -2048 <= x0 < 2048 or x0 != int(x0) or model.u_layout.x0 != 0.0:
         raise RangeError(f"G table starts at {model.s_layout.x0}, expected a multiple of 1/256 "
                          "between -8 and 8")
     sel = np.zeros(ceil_div(nt, LANES) * LANES, dtype=np.int64)
-    sel[:have] = model.sel
+    sel[: len(model.sel)] = model.sel
     params = np.concatenate([[have, model.nix_shift, int(x0), model.nnei], sel])
-    empty = np.zeros((nt, nt, cfg.m1), dtype=np.int64)
-    empty[:have, :have] = empty_slot_words(model)
-    sections: dict[Section, NDArray] = {
-        Section.PARAMS: params.reshape(-1, LANES),
-        Section.EMPTY: empty.reshape(-1, LANES),
-    }
+    pairs = np.zeros((nt, nt, cfg.m1), dtype=np.int64)
+    sections: dict[Section, NDArray] = {Section.PARAMS: params.reshape(-1, LANES)}
+    if model.inv_std is None or model.type_gain is None:
+        pairs[:have, :have] = empty_slot_words(model)
+        sections[Section.EMPTY] = pairs.reshape(-1, LANES)
+    else:
+        pairs[:have, :have] = encode_flt(model.type_gain, fmt, what="type gain")
+        sections[Section.TYPE_GAIN] = pairs.reshape(-1, LANES)
+        inverse = np.zeros((nt, LANES), dtype=np.int64)
+        inverse[:have, :2] = encode_flt(model.inv_std, fmt, what="inverse deviation")
+        sections[Section.INV_STD] = inverse
     for section, table in (
         (Section.U_VALUE, model.table_u),
         (Section.U_GRAD, model.table_u_grad),
         (Section.G_VALUE, model.table_g),
         (Section.G_GRAD, model.table_g_grad),
     ):
-        words = np.zeros((nt, *table.shape[1:]), dtype=np.uint32)
-        words[:have] = encode_flt(table, fmt, what=f"table {section.name}")
+        words = np.zeros((cfg.nets, *table.shape[1:]), dtype=np.uint32)
+        words[:nets] = encode_flt(table, fmt, what=f"table {section.name}")
         sections[section] = words.reshape(-1, LANES)
     return sections

@@ -29,9 +29,15 @@ class Section(enum.IntEnum):
     - FIT_COLUMN: ``(((direction*ntypes + type)*hidden + layer)*width + col)//4``, exponents;
     - FIT_BIAS: ``((type*hidden + layer)*width + col)//4``, fix words;
     - FIT_LAST: one beat per type: forward exponent, backward exponent, bias, 0;
-    - PARAMS: see `nvnmd.hdl.top`.
+    - PARAMS: see `nvnmd.hdl.image`.
 
-    `type` runs over the accelerator's ntypes, not the model's: absent types hold zeros.
+    `type` runs over the accelerator's ntypes, not the model's: absent types hold zeros. In version
+    1 tables and fitting nets have one type, there is no EMPTY, and the types have sections of their
+    own:
+
+    - TYPE_GAIN: ``((centre*ntypes + neighbour)*m1 + channel)//4``, flt words;
+    - INV_STD: one beat per centre type: inverse deviations of s and h as flt words, 0, 0;
+    - TYPE_TERM: ``(type*width + col)//4``, fix words.
     """
 
     PARAMS = 0
@@ -47,6 +53,9 @@ class Section(enum.IntEnum):
     FIT_COLUMN = 10
     FIT_BIAS = 11
     FIT_LAST = 12
+    TYPE_GAIN = 13
+    INV_STD = 14
+    TYPE_TERM = 15
 
 
 class LoadBus(wiring.Signature):

@@ -27,10 +27,11 @@ class AcceleratorConfig:
     Attributes
     ----------
     version : int
-        NVNMD version. 0: one embedding table set and one fitting net per type.
+        NVNMD version. 0: one embedding table set and one fitting net per type. 1: one of each for
+        all types, which enter by inverse deviations, gains of G and a term of the fitting net.
     ntypes : int
-        Types the memories are sized for, a power of two (1, 2 or 4 in version 0); a loaded model
-        may use fewer.
+        Types the memories are sized for, a power of two (1, 2 or 4 in version 0, up to 32 in
+        version 1); a loaded model may use fewer.
     max_nnei : int
         Largest number of neighbours of one atom (128 or 256 on the vendor's machine).
     m1, m2 : int
@@ -161,6 +162,11 @@ class AcceleratorConfig:
     def type_bits(self) -> int:
         """Width of a type index."""
         return max(1, (self.ntypes - 1).bit_length())
+
+    @property
+    def nets(self) -> int:
+        """Sets of tables and fitting nets: one per type in version 0, one in version 1."""
+        return self.ntypes if self.version == 0 else 1
 
     @property
     def count_bits(self) -> int:

@@ -11,9 +11,13 @@ from nvnmd.hdl.params import AcceleratorConfig, ceil_div
 
 
 def slot_layout(cfg: AcceleratorConfig) -> data.StructLayout:
-    """One slot of a neighbour: L channels of G and of its derivative dG/ds."""
+    """One slot of a neighbour: L channels of G and of the table's derivative dG/ds.
+
+    In version 1 G is scaled by the type gain, dG/ds is not, and `gain` holds the gains (words).
+    """
     lanes = data.ArrayLayout(FltLayout(cfg), cfg.lanes)
-    return data.StructLayout({"g": lanes, "dg": lanes})
+    gain = {"gain": data.ArrayLayout(cfg.flt_bits, cfg.lanes)} if cfg.version else {}
+    return data.StructLayout({"g": lanes, "dg": lanes, **gain})
 
 
 def meta_layout(cfg: AcceleratorConfig) -> data.StructLayout:
@@ -21,7 +25,8 @@ def meta_layout(cfg: AcceleratorConfig) -> data.StructLayout:
 
     `r` (3) and `r4` (s, h x, h y, h z), `h`, the table derivatives `ds` = ds/du and `dh` = dh/du;
     the largest exponents (not below cfg.exp_floor) of its G, its dG/ds and its four r4; `last`
-    marks the atom's last neighbour.
+    marks the atom's last neighbour. In version 1 `h` and `r4` are scaled by the inverse deviations,
+    `ds` and `dh` are not, and `ctype` is the centre's type.
     """
     one = FltLayout(cfg)
     return data.StructLayout(
@@ -35,6 +40,7 @@ def meta_layout(cfg: AcceleratorConfig) -> data.StructLayout:
             "dgmax": signed(cfg.exp_int),
             "r4max": signed(cfg.exp_int),
             "last": 1,
+            **({"ctype": cfg.type_bits} if cfg.version else {}),
         }
     )
 

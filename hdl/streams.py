@@ -36,8 +36,8 @@ way; a wrong header, length or CRC sets `bad_load`, and no model is valid then.
 One beat per neighbour, lanes 0 to 2: displacement x, y, z from the centre to the neighbour in Å
 (flt words). Lane 3: bits 0-7 neighbour type, bits 8-15 centre type, bit 16: "this atom has no
 neighbour" (then the beat is the atom's only one and holds no displacement). The neighbours of
-an atom come one after the other, neighbour types ascending; `tlast` marks the atom's last beat.
-At most {nnei} neighbours, and per type at most the model's `sel`.
+an atom come one after the other, {order};
+`tlast` marks the atom's last beat. At most {nnei} neighbours, and {limit} the model's `sel`.
 
 ## m_axis_energy (32 bits)
 One fix word per atom, in order: the network's output. `tuser`: the centre type. The atomic
@@ -75,6 +75,9 @@ _CONTENTS = {
     Section.FIT_COLUMN: "exponents: direction, type, layer, column",
     Section.FIT_BIAS: "biases, fix words: type, layer, column",
     Section.FIT_LAST: "per type: forward exponent, backward exponent, bias, 0",
+    Section.TYPE_GAIN: "what G is multiplied by, flt words: centre type, neighbour type, channel",
+    Section.INV_STD: "per centre type: inverse deviations of s and h (flt words), 0, 0",
+    Section.TYPE_TERM: "what the centre type adds in the first layer, fix words: type, column",
 }
 
 
@@ -99,6 +102,8 @@ def describe_streams(cfg: AcceleratorConfig) -> str:
         finger=fingerprint(cfg),
         sections="\n".join(sections),
         nnei=cfg.max_nnei,
+        order="neighbour types ascending" if cfg.version == 0 else "in any order",
+        limit="per type at most" if cfg.version == 0 else "at most",
         status_bits=len(STATUS_BITS),
         status="\n".join(f"* bit {i}: {name}" for i, name in enumerate(STATUS_BITS)),
     )

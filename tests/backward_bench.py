@@ -13,12 +13,15 @@ from amaranth.sim import Simulator
 from nvnmd.hdl.backward import FAULTS, NeighborBackward
 from nvnmd.hdl.dgr import GradDescriptor
 from nvnmd.hdl.flt import FltValue
+from nvnmd.hdl.load import Section
 from nvnmd.hdl.params import AcceleratorConfig
 from nvnmd.hdl.store import NeighborStore
 from nvnmd.quantize import ops
 from nvnmd.quantize.formats import FloatFormat, encode_flt
 
 NIX_SHIFT = 3
+# inverse deviations of up to four types, version 1
+INVERSE = ops.trunc_flt(np.array([[3.3, 0.7], [1.9, 2.1], [5.7, 0.3], [0.0, 1.0]]))
 STAGES = ("dgr", "dr4", "dg", "ds", "dh")
 
 
@@ -44,6 +47,9 @@ class Atom:
     h: np.ndarray
     r4: np.ndarray
     slopes_u: np.ndarray
+    gain: np.ndarray | None = None  # version 1, as is what follows
+    inverse: np.ndarray | None = None
+    ctype: int = 0
 
     def aligned(self, cfg: AcceleratorConfig, nix_shift=NIX_SHIFT):
         return GradDescriptor.compute(cfg, self.dd, self.gr, nix_shift)
@@ -51,7 +57,8 @@ class Atom:
     def expected(self, cfg: AcceleratorConfig, nix_shift=NIX_SHIFT):
         dgr = self.aligned(cfg, nix_shift).dgr
         return NeighborBackward.compute(
-            cfg, dgr, self.g, self.slope, self.r, self.h, self.r4, self.slopes_u
+            cfg, dgr, self.g, self.slope, self.r, self.h, self.r4, self.slopes_u,
+            self.gain, self.inverse,
         )
 
 
@@ -75,8 +82,14 @@ def make_atom(rng, cfg, neighbors, *, tiny=0.0, kind="random") -> Atom:
         gr[1] = 0.0
         gr[:, 2] = 0.0
     m = neighbors
+    ctype = int(rng.integers(cfg.ntypes))
+    types = {} if cfg.version == 0 else {
+        "gain": flt_values(rng, cfg, (m, cfg.m1), -3, 1),
+        "inverse": INVERSE[ctype], "ctype": ctype,
+    }
     return Atom(
-        dd, gr, neighbors == 0,
+        **types,
+        dd=dd, gr=gr, none=neighbors == 0,
         g=flt_values(rng, cfg, (m, cfg.m1), tiny=tiny),
         slope=flt_values(rng, cfg, (m, cfg.m1), tiny=tiny),
         r=flt_values(rng, cfg, (m, 3)),
@@ -170,10 +183,24 @@ def run_chain(cfg, atoms, *, seed=0, idle=0.3, stall=0.3, faults=(), reset_after
     rngs = [np.random.default_rng([seed, k]) for k in range(4)]
     out, taps = [], {name: [] for name in STAGES}
     state = {"running": reset_after is None, "credits": cfg.store_neighbors, "overflow": 0,
-             "times": []}
+             "times": [], "loaded": False}
     n_out = sum(len(atom.g) for atom in atoms)
 
+    async def load(ctx):
+        if cfg.version:
+            ctx.set(unit.load.section, Section.INV_STD)
+            ctx.set(unit.load.valid, 1)
+            for t in range(cfg.ntypes):
+                first, second = words(cfg, INVERSE[t])
+                ctx.set(unit.load.index, t)
+                ctx.set(unit.load.data, first | second << 32)
+                await ctx.tick()
+            ctx.set(unit.load.valid, 0)
+        state["loaded"] = True
+
     async def restart(ctx):
+        while not state["loaded"]:
+            await ctx.tick()
         while not state["running"]:
             await ctx.tick()
 
@@ -214,6 +241,7 @@ def run_chain(cfg, atoms, *, seed=0, idle=0.3, stall=0.3, faults=(), reset_after
                     ctx.set(store.slot_i, {
                         "g": [fields(cfg, x) for x in atom.g[j, part]],
                         "dg": [fields(cfg, x) for x in atom.slope[j, part]],
+                        **({"gain": words(cfg, atom.gain[j, part])} if cfg.version else {}),
                     })
                     ctx.set(store.slot_valid, 1)
                     if k == slots - 1:
@@ -230,6 +258,7 @@ def run_chain(cfg, atoms, *, seed=0, idle=0.3, stall=0.3, faults=(), reset_after
                             "dgmax": top(atom.slope[j]),
                             "r4max": top(atom.r4[j]),
                             "last": int(j == len(atom.g) - 1),
+                            **({"ctype": atom.ctype} if cfg.version else {}),
                         })
                         ctx.set(store.meta_valid, 1)
                     await ctx.tick()
@@ -291,7 +320,7 @@ def run_chain(cfg, atoms, *, seed=0, idle=0.3, stall=0.3, faults=(), reset_after
 
     sim = Simulator(chain)
     sim.add_clock(1e-6)
-    for process in (feed_dd, feed_gr, feed_store, watch, take):
+    for process in (load, feed_dd, feed_gr, feed_store, watch, take):
         sim.add_testbench(process, background=True)
     sim.add_testbench(collect)
     sim.run()

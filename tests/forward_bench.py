@@ -133,9 +133,12 @@ async def load_beats(ctx: Any, port: Any, section: Section, lanes: np.ndarray) -
 
 
 async def load_tables(ctx: Any, port: Any, tables: dict[Section, np.ndarray]) -> None:
-    """Write tables of shape (ntab, rows, n_out, 4)."""
+    """Write tables of shape (ntab, rows, n_out, 4), and the type sections of version 1."""
     for section, table in tables.items():
-        await load_beats(ctx, port, section, formats.encode_flt(table).reshape(-1, 4))
+        words = formats.encode_flt(table)
+        if section == Section.INV_STD:
+            words = np.pad(words, ((0, 0), (0, 2)))
+        await load_beats(ctx, port, section, words.reshape(-1, 4))
     for _ in range(3):
         await ctx.tick()
 
@@ -143,13 +146,18 @@ async def load_tables(ctx: Any, port: Any, tables: dict[Section, np.ndarray]) ->
 def random_tables(
     cfg: AcceleratorConfig, rng: np.random.Generator, scale: float = 0.5
 ) -> dict[Section, np.ndarray]:
-    """Random cubics for the u and the G table."""
-    ntab = cfg.ntypes if cfg.version == 0 else 1
+    """Random cubics for the u and the G table; version 1: random deviations and gains."""
 
     def table(rows: int, n_out: int) -> np.ndarray:
-        return random_flt(rng, (ntab, rows, n_out, 4)) * scale
+        return random_flt(rng, (cfg.nets, rows, n_out, 4)) * scale
 
+    nt = cfg.ntypes
+    types = {} if cfg.version == 0 else {
+        Section.INV_STD: np.abs(random_flt(rng, (nt, 2))) * 4,
+        Section.TYPE_GAIN: random_flt(rng, (nt, nt, cfg.m1)) * 2,
+    }
     return {
+        **types,
         Section.U_VALUE: table(cfg.u_rows, 2),
         Section.U_GRAD: table(cfg.u_rows, 2),
         Section.G_VALUE: table(cfg.s_rows, cfg.m1),

@@ -1,13 +1,31 @@
-"""Models and atoms for the whole-accelerator tests."""
+"""Models, atoms and proofs for the whole-accelerator tests, of both versions."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from small_models import random_model
 
+from nvnmd.hdl.core import STATUS_BITS
 from nvnmd.hdl.export import config_for
+from nvnmd.hdl.image import build_image
+from nvnmd.hdl.params import AcceleratorConfig
+from nvnmd.hdl.taps import STAGES
 from nvnmd.quantize.model import Model
-from nvnmd.sim.accelerator import Atoms
+from nvnmd.sim.accelerator import (
+    Atoms,
+    compare_taps,
+    evaluation_steps,
+    fault_step,
+    patience,
+    play,
+)
+from nvnmd.sim.compare import compare_outputs
+from nvnmd.sim.stages import stage_words
+from nvnmd.sim.stimulus import build_stimulus, expected_words
 
 
 def small_model(ntypes: int = 3, seed: int = 5) -> Model:
@@ -20,21 +38,140 @@ def small_accelerator(model: Model, **changes):
     return config_for(model, **({"fold": 2, "fit_cols": 4} | changes))
 
 
+def _random_places(rng, model: Model, n: int, low: float) -> np.ndarray:
+    direction = rng.normal(size=(n, model.nnei, 3))
+    direction /= np.linalg.norm(direction, axis=2, keepdims=True)
+    return direction * np.cbrt(rng.uniform(low**3, model.rcut**3, (n, model.nnei, 1)))
+
+
 def random_atoms(model: Model, counts: list[list[int]], seed: int = 1, low: float = 2.2) -> Atoms:
     """Atoms with `counts[i][t]` neighbours of type t at random places between `low` and rcut."""
-    rng = np.random.default_rng(seed)
-    n, m = len(counts), model.nnei
-    direction = rng.normal(size=(n, m, 3))
-    direction /= np.linalg.norm(direction, axis=2, keepdims=True)
-    radius = np.cbrt(rng.uniform(low**3, model.rcut**3, (n, m, 1)))
+    places = _random_places(np.random.default_rng(seed), model, len(counts), low)
     slot_types = np.repeat(np.arange(model.ntypes), model.sel)
     nth = np.concatenate([np.arange(size) for size in model.sel])
     mask = np.stack([nth < np.asarray(row)[slot_types] for row in counts])
-    center = np.arange(n) % model.ntypes
-    return Atoms(center, np.where(mask[:, :, None], direction * radius, 0.0), mask,
+    center = np.arange(len(counts)) % model.ntypes
+    return Atoms(center, np.where(mask[:, :, None], places, 0.0), mask,
                  np.broadcast_to(slot_types, mask.shape))
+
+
+def mixed_atoms(model: Model, counts: Sequence[int], seed: int = 1, low: float = 2.2) -> Atoms:
+    """Version 1: atoms with `counts[i]` neighbours of random types in random order."""
+    rng = np.random.default_rng(seed)
+    places = _random_places(rng, model, len(counts), low)
+    mask = np.arange(model.nnei) < np.asarray(counts)[:, None]
+    kinds = rng.integers(0, model.ntypes, mask.shape)
+    center = np.arange(len(counts)) % model.ntypes
+    return Atoms(center, np.where(mask[:, :, None], places, 0.0), mask, kinds)
 
 
 def trace_of(model: Model, atoms: Atoms):
     """The reference's trace."""
     return atoms.evaluate(model)
+
+
+def stimulus_of(atoms: Atoms):
+    """The neighbour stream."""
+    return build_stimulus(atoms.center_types, atoms.rij, atoms.mask, atoms.neighbor_types)
+
+
+def outcome(results, name, trace, atoms):
+    """The words of one evaluation against the reference's."""
+    got = {k: results[f"{name}.{k}"] for k in ("energy", "deriv", "deriv_last")}
+    return compare_outputs(
+        expected_words(trace, atoms.mask), got["energy"], got["deriv"], got["deriv_last"],
+        atoms.mask.sum(axis=1),
+    )
+
+
+def status_of(results, name) -> set[str]:
+    """Names of the status bits that were set."""
+    bits = int(results[f"{name}.status"])
+    return {label for i, label in enumerate(STATUS_BITS) if bits >> i & 1}
+
+
+def taps_of(results, name) -> dict:
+    """What the taps showed in one evaluation."""
+    return {k.removeprefix(f"{name}."): v for k, v in results.items() if k.startswith(f"{name}.")}
+
+
+# which beat of each stage to falsify: well inside the stimulus, in an atom with neighbours
+FAULTS = {name: 9 for name in STAGES} | {"energy": 4, "d": 40, "dd": 40, "z": 40, "gr": 20}
+
+
+@dataclass(frozen=True)
+class Proof:
+    """A model, an accelerator with taps, atoms, and a place for builds."""
+
+    model: Model
+    cfg: AcceleratorConfig
+    atoms: Atoms
+    builds: Path
+
+    def evaluate(self, name: str, settings: dict, slow: float = 1.0) -> dict:
+        """One simulation that loads the model and evaluates the atoms, as `run`."""
+        stimulus = stimulus_of(self.atoms)
+        script = [{"op": "load", "image": "image"},
+                  *evaluation_steps(stimulus, patience(self.cfg, slow))]
+        arrays = {"image": build_image(self.model, self.cfg), "beats": stimulus.beats,
+                  "last": stimulus.last}
+        return play(self.cfg, self.builds / name, self.builds, script, arrays, settings)
+
+    def check(self, results: dict, name: str) -> None:
+        """Every word of every tap and of the outputs is the reference's."""
+        trace = trace_of(self.model, self.atoms)
+        assert compare_taps(trace, self.atoms.mask, self.cfg, taps_of(results, name)) is None
+        result = outcome(results, name, trace, self.atoms)
+        assert result.equal
+        assert result.compared == len(self.atoms.mask) + 4 * int(self.atoms.mask.sum())
+        assert status_of(results, name) == {"model_valid"}
+
+    def with_faults(self) -> dict:
+        """One simulation: a clean evaluation, then one per stage with a fault.
+
+        The taps count beats since reset, so a fault in the n-th evaluation lies n rounds further.
+        """
+        stimulus = stimulus_of(self.atoms)
+        trace = trace_of(self.model, self.atoms)
+        rounds = {
+            name: len(stage.words)
+            for name, stage in stage_words(trace, self.atoms.mask, self.cfg, 1).items()
+        }
+        script = [{"op": "load", "image": "image"}]
+        for n, name in enumerate(("clean", *STAGES)):
+            if name != "clean":
+                script.append(fault_step(name, n * rounds[name] + FAULTS[name]))
+            script += evaluation_steps(stimulus, patience(self.cfg), name=name)
+        arrays = {"image": build_image(self.model, self.cfg), "beats": stimulus.beats,
+                  "last": stimulus.last}
+        found = play(self.cfg, self.builds / "faults", self.builds, script, arrays,
+                     {"taps": list(STAGES)})
+        assert int(found["clean.tap_words_z"]) == 1
+        return found
+
+    def check_fault(self, results: dict, stage: str) -> None:
+        """A wrong last bit in one beat: that stage, atom, neighbour and word are named."""
+        trace = trace_of(self.model, self.atoms)
+        found = compare_taps(trace, self.atoms.mask, self.cfg, taps_of(results, stage))
+        assert found is not None
+        where = stage_words(
+            trace, self.atoms.mask, self.cfg, int(results["clean.tap_words_z"])
+        )[stage]
+        beat = FAULTS[stage]
+        assert found.stage == stage
+        assert found.atom == where.atom[beat]
+        neighbor = None if where.neighbor[beat] < 0 else where.neighbor[beat]
+        assert found.neighbor == neighbor
+        # the first word of the beat that is not zero (the last bit of a zero is not touched)
+        lane = int(np.flatnonzero(where.words[beat])[0])
+        assert found.expected == where.words[beat, lane]
+        assert found.found != found.expected
+        assert f"stage {stage}, atom {found.atom}" in str(found)
+
+    def check_stalls(self) -> None:
+        """Idle cycles at the input and stalls at the outputs change no word."""
+        trace = trace_of(self.model, self.atoms)
+        for idle, stall in ((0.7, 0.0), (0.0, 0.7), (0.4, 0.4)):
+            found = self.evaluate("stalls", {"seed": 3, "idle_in": idle, "stall_out": stall}, 0.2)
+            assert outcome(found, "run", trace, self.atoms).equal
+            assert status_of(found, "run") == {"model_valid"}

@@ -40,9 +40,9 @@ def mixed_atoms(rng, cfg):
     ]
 
 
-@pytest.mark.parametrize("fold", [1, 2, 8])
-def test_chain(fold):
-    cfg = small(fold=fold)
+@pytest.mark.parametrize("fold, version", [(1, 0), (2, 0), (8, 0), (1, 1), (2, 1), (8, 1)])
+def test_chain(fold, version):
+    cfg = small(fold=fold, version=version, ntypes=4 if version else 1)
     atoms = mixed_atoms(np.random.default_rng(fold), cfg)
     out, taps, state = run_chain(cfg, atoms, seed=fold)
     check(cfg, atoms, out, taps)
@@ -53,7 +53,7 @@ def test_chain(fold):
 
 @pytest.mark.parametrize("idle, stall, gr_atoms", [(0.0, 0.8, 1), (0.8, 0.0, 3)])
 def test_stalls(idle, stall, gr_atoms):
-    cfg = small(fold=4, trace=False)
+    cfg = small(fold=4, trace=False, version=1, ntypes=4)
     atoms = mixed_atoms(np.random.default_rng(7), cfg)
     out, taps, _ = run_chain(cfg, atoms, seed=5, idle=idle, stall=stall, gr_atoms=gr_atoms)
     check(cfg, atoms, out, taps)
@@ -118,10 +118,10 @@ def test_reset_in_an_atom(cycles):
     check(cfg, atoms, out, taps)
 
 
-@pytest.mark.parametrize("fold, neighbors", [(1, 30), (8, 8)])
-def test_throughput(fold, neighbors):
+@pytest.mark.parametrize("fold, neighbors, version", [(1, 30, 0), (8, 8, 0), (1, 30, 1)])
+def test_throughput(fold, neighbors, version):
     """A neighbour in `fold` cycles without a gap, also from one atom to the next."""
-    cfg = small(fold=fold, max_nnei=32, store_neighbors=64, trace=False)
+    cfg = small(fold=fold, max_nnei=32, store_neighbors=64, trace=False, version=version)
     atoms = [make_atom(np.random.default_rng(n), cfg, neighbors) for n in range(2)]
     out, taps, state = run_chain(cfg, atoms, idle=0.0, stall=0.0)
     check(cfg, atoms, out, taps)

@@ -41,7 +41,7 @@ def config(width: int = 16, cols: int = 4, rows: int = 1, **more: object) -> Acc
 def random_net(
     rng: np.random.Generator, cfg: AcceleratorConfig, scale: float = 0.2, types: int | None = None
 ) -> tuple[list, list]:
-    nt = cfg.ntypes if types is None else types
+    nt = cfg.nets if types is None else types
     outs = [cfg.width] * cfg.hidden + [1]
     weights = [rng.normal(0, scale, (nt, cfg.width, n)) for n in outs]
     biases = [rng.normal(0, scale, (nt, n)) for n in outs]
@@ -95,6 +95,16 @@ def by_the_spec(weights: list, biases: list, d: np.ndarray, t: int) -> FitResult
     whole = [np.array(z_all) * ONE, out[0] * ONE, g * ONE]
     assert all(np.all(v == np.floor(v)) for v in whole)
     return FitResult(whole[0].astype(np.int64), int(whole[1]), whole[2].astype(np.int64))
+
+
+def of_type(weights: list, biases: list, terms: np.ndarray, t: int) -> tuple[list, list]:
+    """The net of version 0 that a type of version 1 amounts to: its term is a part of the bias."""
+    first = np.round(np.asarray(biases[0]) * ONE) / ONE + terms[t]
+    return weights, [first, *biases[1:]]
+
+
+def random_types(rng: np.random.Generator, cfg: AcceleratorConfig, count: int) -> np.ndarray:
+    return np.round(rng.normal(0, 0.3, (count, cfg.width)) * ONE) / ONE
 
 
 def assert_same(found: FitResult, wanted: FitResult) -> None:
@@ -289,6 +299,49 @@ def test_image_fills_absent_types_and_refuses_what_does_not_fit() -> None:
         fit_image([weights[0] * np.nan, *weights[1:]], biases, cfg)
     with pytest.raises(RangeError, match="magnitude"):
         fit_image([weights[0] * 2.0**30, *weights[1:]], biases, cfg)
+
+
+def test_shared_net_of_version_1() -> None:
+    """Its integers, the spec's by another way, and the reference; other types, other results."""
+    cfg = config(16, 4, ntypes=8, version=1)
+    rng = np.random.default_rng(11)
+    weights, biases = random_net(rng, cfg)
+    terms = random_types(rng, cfg, 5)
+    image = fit_image(weights, biases, cfg, terms)
+    assert {k: v.shape for k, v in image.items()} == {
+        k: (n, 4) for k, n in section_beats(cfg).items()
+        if k >= Section.FIT_FORWARD and k not in (Section.TYPE_GAIN, Section.INV_STD)}
+    words = (rng.normal(0, 0.5, 16) * ONE).astype(np.int64)
+    results = [compute(image, words, t, cfg) for t in range(5)]
+    for t, found in enumerate(results):
+        assert_same(found, by_the_spec(*of_type(weights, biases, terms, t), words, 0))
+        net = fitting_net(words[None] / ONE, [w[0] for w in weights], [b[0] for b in biases],
+                          type_term=terms[t : t + 1])
+        assert found.energy == net.out[0] * ONE
+        np.testing.assert_array_equal(found.dd, net.grad[0] * ONE)
+    assert len({found.energy for found in results}) == 5
+    with pytest.raises(InputError, match=r"type terms \(9, 16\), expected \(types, 16\)"):
+        fit_image(weights, biases, cfg, np.zeros((9, 16)))
+    with pytest.raises(InputError, match="version 1 does not go"):
+        fit_image(weights, biases, cfg)
+    with pytest.raises(RangeError, match="type term 9 leaves"):
+        fit_image(weights, biases, cfg, terms * 0 + 9)
+
+
+@pytest.mark.parametrize(("cols", "rows"), [(4, 1), (16, 4)])
+def test_shared_net_hardware(cols: int, rows: int) -> None:
+    """Version 1: atoms of eight types one after the other through the one net."""
+    cfg = config(16, cols, rows, ntypes=8, version=1, hidden=2)
+    rng = np.random.default_rng(cols)
+    weights, biases = random_net(rng, cfg)
+    terms = random_types(rng, cfg, 8)
+    image = fit_image(weights, biases, cfg, terms)
+    atoms = [(d, n % 8) for n, (d, _) in enumerate(random_atoms(rng, cfg, 9))]
+    bench = Bench(cfg)
+    found = bench.run(image, atoms, stall_in=0.2, stall_out=0.2)
+    assert bench.overflows == 0
+    for result, (d, t) in zip(found, atoms, strict=True):
+        assert_same(result, compute(image, d, t, cfg))
 
 
 # Hardware against the integers

@@ -237,7 +237,7 @@ def test_front_end_waits_for_places() -> None:
     assert [beat_fields(b) for _, b in found] == FrontEnd.compute(cfg, 2, SEL, stream_in)[0]
 
 
-@pytest.mark.parametrize("fold,version", [(1, 0), (2, 0), (8, 0), (8, 1)])
+@pytest.mark.parametrize("fold,version", [(1, 0), (2, 0), (8, 0), (1, 1), (2, 1), (8, 1)])
 def test_neighbor_forward(fold: int, version: int) -> None:
     cfg = short_tables(fold, version)
     dut = NeighborForward(cfg)
@@ -301,6 +301,9 @@ def test_neighbor_forward(fold: int, version: int) -> None:
         words = stored[place * fold : (place + 1) * fold]
         assert [v for _, w in words for v in floats(w.g)] == expected.g.tolist()
         assert [v for _, w in words for v in floats(w.dg)] == expected.dg.tolist()
+        if version:
+            gain = formats.encode_flt(tables[Section.TYPE_GAIN][beat.ctype, beat.ntype])
+            assert [int(v) for _, w in words for v in w.gain] == gain.tolist()
         cycle, meta = metas[place]
         assert cycle == words[-1][0] + dut.meta_latency
         assert floats(meta.r) == r.tolist()
@@ -310,6 +313,8 @@ def test_neighbor_forward(fold: int, version: int) -> None:
         assert (meta.gmax, meta.dgmax, meta.r4max) == tuple(
             largest(v) for v in (expected.g, expected.dg, expected.r4))
         assert meta.last == beat.last
+        if version:
+            assert meta.ctype == beat.ctype
     assert sum(meta.last for _, meta in metas) == 3
 
 

@@ -6,22 +6,21 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from rtl_cases import random_atoms, small_accelerator, small_model, trace_of
+from rtl_cases import (
+    Proof,
+    outcome,
+    random_atoms,
+    small_accelerator,
+    small_model,
+    status_of,
+    stimulus_of,
+    trace_of,
+)
 
-from nvnmd.hdl.core import STATUS_BITS
 from nvnmd.hdl.image import build_image
 from nvnmd.hdl.taps import STAGES
-from nvnmd.sim.accelerator import (
-    Atoms,
-    compare_taps,
-    evaluation_steps,
-    fault_step,
-    patience,
-    play,
-)
-from nvnmd.sim.compare import compare_outputs
-from nvnmd.sim.stages import stage_words
-from nvnmd.sim.stimulus import build_stimulus, expected_words
+from nvnmd.sim.accelerator import Atoms, evaluation_steps, patience, play
+from nvnmd.sim.stimulus import expected_words
 
 # no neighbour, one, some of each type, types absent, every slot filled
 COUNTS = [[0, 0, 0], [1, 0, 0], [3, 4, 2], [0, 5, 0], [12, 12, 12], [2, 0, 7], [0, 0, 1]]
@@ -47,92 +46,27 @@ def atoms(model):
     return random_atoms(model, COUNTS)
 
 
-def stimulus_of(atoms):
-    return build_stimulus(atoms.center_types, atoms.rij, atoms.mask, atoms.neighbor_types)
-
-
-def outcome(results, name, trace, atoms):
-    got = {k: results[f"{name}.{k}"] for k in ("energy", "deriv", "deriv_last")}
-    return compare_outputs(
-        expected_words(trace, atoms.mask), got["energy"], got["deriv"], got["deriv_last"],
-        atoms.mask.sum(axis=1),
-    )
-
-
-def status_of(results, name):
-    bits = int(results[f"{name}.status"])
-    return {label for i, label in enumerate(STATUS_BITS) if bits >> i & 1}
-
-
-# which beat of each stage to falsify: well inside the stimulus, in an atom with neighbours
-FAULTS = {name: 9 for name in STAGES} | {"energy": 4, "d": 40, "dd": 40, "z": 40, "gr": 20}
+@pytest.fixture(scope="module")
+def proof(model, cfg, atoms, builds):
+    return Proof(model, cfg, atoms, builds)
 
 
 @pytest.fixture(scope="module")
-def faulty(model, cfg, atoms, builds):
-    """One simulation: a clean evaluation, then one per stage with a fault.
-
-    The taps count beats since reset, so a fault in the n-th evaluation lies n rounds further on.
-    """
-    stimulus = stimulus_of(atoms)
-    rounds = {
-        name: len(stage.words)
-        for name, stage in stage_words(trace_of(model, atoms), atoms.mask, cfg, 1).items()
-    }
-    script = [{"op": "load", "image": "image"}]
-    for n, name in enumerate(("clean", *STAGES)):
-        if name != "clean":
-            script.append(fault_step(name, n * rounds[name] + FAULTS[name]))
-        script += evaluation_steps(stimulus, patience(cfg), name=name)
-    arrays = {"image": build_image(model, cfg), "beats": stimulus.beats, "last": stimulus.last}
-    found = play(cfg, builds / "faults", builds, script, arrays, {"taps": list(STAGES)})
-    assert int(found["clean.tap_words_z"]) == 1
-    return found
+def faulty(proof):
+    return proof.with_faults()
 
 
-def taps_of(results, name):
-    return {k.removeprefix(f"{name}."): v for k, v in results.items() if k.startswith(f"{name}.")}
-
-
-def test_every_stage_agrees(model, cfg, atoms, faulty):
-    trace = trace_of(model, atoms)
-    result = outcome(faulty, "clean", trace, atoms)
-    assert result.equal
-    assert result.compared == len(COUNTS) + 4 * int(atoms.mask.sum())
-    assert compare_taps(trace, atoms.mask, cfg, taps_of(faulty, "clean")) is None
-    assert status_of(faulty, "clean") == {"model_valid"}
+def test_every_stage_agrees(proof, faulty):
+    proof.check(faulty, "clean")
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_fault_is_named(model, cfg, atoms, faulty, stage):
-    """A wrong last bit in one beat of a stage: that stage, atom, neighbour and word are named."""
-    trace = trace_of(model, atoms)
-    found = compare_taps(trace, atoms.mask, cfg, taps_of(faulty, stage))
-    assert found is not None
-    where = stage_words(trace, atoms.mask, cfg, int(faulty["clean.tap_words_z"]))[stage]
-    beat = FAULTS[stage]
-    assert found.stage == stage
-    assert found.atom == where.atom[beat]
-    neighbor = None if where.neighbor[beat] < 0 else where.neighbor[beat]
-    assert found.neighbor == neighbor
-    # the first word of the beat that is not zero (the last bit of a zero is not touched)
-    lane = int(np.flatnonzero(where.words[beat])[0])
-    assert found.expected == where.words[beat, lane]
-    assert found.found != found.expected
-    assert f"stage {stage}, atom {found.atom}" in str(found)
+def test_a_fault_is_named(proof, faulty, stage):
+    proof.check_fault(faulty, stage)
 
 
-def test_stalls(model, cfg, atoms, builds):
-    stimulus = stimulus_of(atoms)
-    arrays = {"image": build_image(model, cfg), "beats": stimulus.beats, "last": stimulus.last}
-    trace = trace_of(model, atoms)
-    for idle, stall in ((0.7, 0.0), (0.0, 0.7), (0.4, 0.4)):
-        script = [{"op": "load", "image": "image"},
-                  *evaluation_steps(stimulus, patience(cfg, 0.2))]
-        found = play(cfg, builds / "stalls", builds, script, arrays,
-                     {"seed": 3, "idle_in": idle, "stall_out": stall})
-        assert outcome(found, "run", trace, atoms).equal
-        assert status_of(found, "run") == {"model_valid"}
+def test_stalls(proof):
+    proof.check_stalls()
 
 
 def test_resets_and_bad_loads(model, cfg, atoms, builds):
@@ -245,10 +179,5 @@ def test_corner_displacements(model, cfg, builds):
             start += size
     atoms = Atoms(np.arange(len(distances)) % model.ntypes, packed_rij, packed_mask,
                   np.broadcast_to(slot_types, packed_mask.shape))
-    stimulus = stimulus_of(atoms)
-    trace = trace_of(model, atoms)
-    script = [{"op": "load", "image": "image"}, *evaluation_steps(stimulus, patience(cfg))]
-    arrays = {"image": build_image(model, cfg), "beats": stimulus.beats, "last": stimulus.last}
-    found = play(cfg, builds / "corner", builds, script, arrays, {"taps": list(STAGES)})
-    assert compare_taps(trace, atoms.mask, cfg, taps_of(found, "run")) is None
-    assert outcome(found, "run", trace, atoms).equal
+    proof = Proof(model, cfg, atoms, builds)
+    proof.check(proof.evaluate("corner", {"taps": list(STAGES)}), "run")
