@@ -6,10 +6,8 @@ arrays. A text file `checkpoint` beside them names the newest.
 
 from __future__ import annotations
 
-import io
 import json
 import re
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +18,7 @@ from numpy.typing import NDArray
 
 from nvnmd.atomic_file import atomic_write
 from nvnmd.errors import ModelFileError
+from nvnmd.npy_archive import DAMAGED, read_arrays, read_entries
 
 FORMAT = "nvnmd-checkpoint-1"
 POINTER = "checkpoint"
@@ -98,17 +97,15 @@ class Checkpoint:
         """
         file = find_checkpoint(path, prefix)
         try:
-            # From memory: NumPy leaves a file open when its archive is damaged.
-            with np.load(io.BytesIO(file.read_bytes()), allow_pickle=False) as content:
-                arrays = {name: content[name] for name in content.files}
+            arrays = read_arrays(read_entries(file))
             header = json.loads(str(arrays.pop("header")))
             if header["format"] != FORMAT:
                 raise ValueError(f"format {header['format']!r}, expected {FORMAT!r}")
             found = cls(
                 kind=header["kind"], step=int(header["step"]), state=header["state"], arrays=arrays
             )
-        except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile, TypeError) as error:
-            reason = " ".join(str(error).split())
+        except DAMAGED as error:
+            reason = " ".join(str(error).split())[:200]
             raise ModelFileError(f"{file}: not a readable checkpoint ({reason})") from None
         if found.kind != kind:
             raise ModelFileError(f"{file}: a checkpoint of train-{found.kind}, not of train-{kind}")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +12,7 @@ from numpy.typing import NDArray
 
 from nvnmd.atomic_file import atomic_write
 from nvnmd.errors import ModelFileError
+from nvnmd.npy_archive import DAMAGED, read_arrays, read_entries
 
 Array = NDArray[np.float64]
 Layer = tuple[Array, Array]
@@ -143,13 +142,12 @@ class FloatWeights:
             The file is missing, damaged, or holds something else.
         """
         try:
-            # From memory: NumPy leaves a file open when its archive is damaged.
-            with np.load(io.BytesIO(Path(path).read_bytes()), allow_pickle=False) as file:
-                arrays = {name: file[name] for name in file.files}
+            arrays = read_arrays(read_entries(path))
         except FileNotFoundError:
             raise ModelFileError(f"{path}: no such file") from None
-        except (ValueError, OSError, EOFError, zipfile.BadZipFile, AttributeError) as error:
-            raise ModelFileError(f"{path}: not a readable weight file ({error})") from None
+        except DAMAGED as error:
+            reason = " ".join(str(error).split())[:200]
+            raise ModelFileError(f"{path}: not a readable weight file ({reason})") from None
         if str(arrays.pop("format", "")) != FORMAT:
             raise ModelFileError(f"{path}: not a weight file of format {FORMAT}")
         try:

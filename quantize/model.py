@@ -19,13 +19,13 @@ from numpy.typing import NDArray
 
 from nvnmd.errors import ModelFileError, RangeError
 from nvnmd.mapping.layout import Segment, TableLayout
+from nvnmd.npy_archive import DAMAGED, read_arrays, read_entries
 from nvnmd.quantize.formats import FLT, decode_flt, encode_flt
+from nvnmd.quantize.model_check import check_model
 from nvnmd.quantize.ops import FIX_FRAC, round_bits, trunc_flt
 
 MAGIC = "nvnmd-model"
 FORMAT_VERSION = 1
-# What a header may claim at most, checked before any memory is taken
-_MAX_ENTRY_BYTES = 256 << 20
 
 # Arrays that only version 1 has, and how they are stored: flt words or binary64
 _TYPE_WORDS = ("inv_std", "type_gain")
@@ -284,24 +284,27 @@ class Model:
             If the file is missing, cut short, altered, or of another format version.
         """
         try:
-            with zipfile.ZipFile(path) as archive:
-                document = json.loads(_read_entry(archive, "header.json", path))
-                _check_document(document, path)
-                arrays = {
-                    entry.filename[:-4]: _read_array(archive, entry.filename, path)
-                    for entry in archive.infolist()
-                    if entry.filename.endswith(".npy")
-                }
+            entries = read_entries(path)
+            document = json.loads(entries.pop("header.json"))
         except FileNotFoundError:
             raise ModelFileError(f"{path}: no such file, expected a model file") from None
-        except (zipfile.BadZipFile, EOFError, OSError, ValueError, KeyError) as error:
-            raise ModelFileError(
-                f"{path}: not a whole model file ({error}), expected one written by train-qnn"
-            ) from None
-        header = document["model"]
-        if _digest(header, arrays) != document["digest"]:
+        except DAMAGED as error:
+            raise _not_whole(path, error) from None
+        _check_document(document, path)
+        try:
+            header, arrays = document["model"], read_arrays(entries)
+            for name, array in arrays.items():
+                if array.dtype.kind not in "fu" or not np.all(np.isfinite(array)):
+                    raise ValueError(f"{name} holds {array.dtype}, expected finite numbers")
+            damaged = _digest(header, arrays) != document["digest"]
+            model = None if damaged else cls._from_parts(header, arrays)
+            if model is not None:
+                check_model(model)
+        except (*DAMAGED, AttributeError, IndexError, OverflowError) as error:
+            raise _not_whole(path, error) from None
+        if model is None:
             raise ModelFileError(f"{path}: its digest does not match its contents, file damaged")
-        return cls._from_parts(header, arrays)
+        return model
 
     @classmethod
     def _from_parts(cls, header: dict, arrays: dict[str, NDArray]) -> Model:
@@ -388,19 +391,12 @@ def _write_entry(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
     archive.writestr(info, data)
 
 
-def _read_entry(archive: zipfile.ZipFile, name: str, path: str | os.PathLike) -> bytes:
-    if archive.getinfo(name).file_size > _MAX_ENTRY_BYTES:
-        raise ModelFileError(f"{path}: {name} claims more than {_MAX_ENTRY_BYTES} bytes, refused")
-    return archive.read(name)
-
-
-def _read_array(archive: zipfile.ZipFile, name: str, path: str | os.PathLike) -> NDArray:
-    array = np.lib.format.read_array(
-        io.BytesIO(_read_entry(archive, name, path)), allow_pickle=False
+def _not_whole(path: str | os.PathLike, error: BaseException) -> ModelFileError:
+    reason = f"no {error}" if isinstance(error, KeyError) else " ".join(str(error).split())[:200]
+    return ModelFileError(
+        f"{path}: not a whole model file ({reason or type(error).__name__}), expected one written "
+        "by train-qnn or import"
     )
-    if array.dtype.kind not in "fu" or not np.all(np.isfinite(array)):
-        raise ModelFileError(f"{path}: {name} holds {array.dtype}, expected finite numbers")
-    return array
 
 
 def _check_document(document: Any, path: str | os.PathLike) -> None:
@@ -411,6 +407,7 @@ def _check_document(document: Any, path: str | os.PathLike) -> None:
         raise ModelFileError(
             f"{path}: model file format {found}, this program reads format {FORMAT_VERSION}"
         )
-    version = document["model"]["version"]
+    model = document.get("model")
+    version = model.get("version") if isinstance(model, dict) else None
     if version not in (0, 1):
         raise ModelFileError(f"{path}: NVNMD version {version}, expected 0 or 1")
