@@ -54,7 +54,10 @@ class LearningRateConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class LossConfig:
-    """Prefactors of the energy, force and virial terms at the start and in the limit."""
+    """Prefactors of the energy, force and virial terms at the start and in the limit.
+
+    With a `relative_f` in eV/Å a force error counts relative to the force's length plus it.
+    """
 
     start_pref_e: float = 0.02
     limit_pref_e: float = 1.0
@@ -62,6 +65,7 @@ class LossConfig:
     limit_pref_f: float = 1.0
     start_pref_v: float = 0.0
     limit_pref_v: float = 0.0
+    relative_f: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +74,7 @@ class TrainingConfig:
 
     `batch_size` holds one number of frames per system; `auto_prob` or `sys_probs` say how often
     each is drawn (`nvnmd.system_probability`). For `warmup_steps` the learning rate rises from 0.
+    A gradient longer than `gradient_max_norm` is cut to it; 0 for none.
     """
 
     systems: tuple[str, ...]
@@ -91,6 +96,7 @@ class TrainingConfig:
     validation_auto_prob: str = "prob_sys_size"
     validation_sys_probs: tuple[float, ...] | None = None
     warmup_steps: int = 0
+    gradient_max_norm: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)

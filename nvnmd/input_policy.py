@@ -268,7 +268,9 @@ def _learning_rate_and_loss() -> dict[str, Rule]:
         **{f"loss[ener]/{end}_pref_{term}": _only(0.0, why=f"{what} are not trained on")
            for term, what in (("ae", "atomic energies"), ("pf", "per-atom force weights"),
                               ("gf", "generalised forces")) for end in ends},
-        "loss[ener]/relative_f": _only(None, why="force errors are absolute"),
+        "loss[ener]/relative_f": _honoured("The force column of the learning curve is relative "
+                                           "then, too.", lambda v: v is None or v > 0,
+                                           "null or a number above 0"),
         "loss[ener]/enable_atom_ener_coeff": _only(False, why="every atom counts once"),
         "loss[ener]/numb_generalized_coord": _only(0, why="generalised forces are not trained on"),
     }
@@ -310,7 +312,7 @@ def _training() -> dict[str, Rule]:
         "warmup_steps": _honoured("The loss keeps its prefactors of the start meanwhile, and the "
                                   "decay begins after it.", _not_negative,
                                   "an integer of at least 0"),
-        "gradient_max_norm": _refused(f"{NOT_YET}: gradients are taken as they are"),
+        "gradient_max_norm": _honoured("", _not_negative, "a number of at least 0"),
         "stat_file": _refused(f"{NOT_YET}: the statistics are taken anew for every training"),
     }
     parts = ("training/training_data", "training/validation_data")

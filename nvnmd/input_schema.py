@@ -94,7 +94,8 @@ def parse_document(document: dict[str, Any], source: str, *, warn: Warn = _warn,
         fitting=FittingConfig(seed=_seed(model["fitting_net"], given["training"])),
         learning_rate=learning_rate,
         loss=LossConfig(**{f"{side}_pref_{key}": float(loss[f"{side}_pref_{key}"])
-                           for key in "efv" for side in ("start", "limit")}),
+                           for key in "efv" for side in ("start", "limit")},
+                        relative_f=_float(loss.get("relative_f"))),
         training=training, source=source, stage=stage, cnn_folder=cnn_folder)
     config.normalized.update(normalized_document(config))
     return config
@@ -200,7 +201,7 @@ def _learning_rate(section: dict[str, Any], mistakes: Mistakes) -> LearningRateC
                      f"a number above 0 and at most start_lr = {show(section['start_lr'])}"
                      if start else "0, as start_lr is 0")
     return LearningRateConfig(start_lr=start, stop_lr=stop, decay_steps=section["decay_steps"],
-                              decay_rate=None if rate is None else float(rate))
+                              decay_rate=_float(rate))
 
 
 def for_stage(config: RunConfig, stage: str, cnn_folder: str | Path | None = None) -> RunConfig:
@@ -222,6 +223,10 @@ def for_stage(config: RunConfig, stage: str, cnn_folder: str | Path | None = Non
     folder = folder_of_stage(config, stage, cnn_folder)
     return replace(config, stage=stage, cnn_folder=folder,
                    normalized=normalized_document(config, stage, folder))
+
+
+def _float(value: float | None) -> float | None:
+    return None if value is None else float(value)
 
 
 def _list(values: tuple[float, ...] | None) -> list[float] | None:
@@ -260,7 +265,7 @@ def normalized_document(config: RunConfig, stage: str = "none",
                                    "numb_btch": training.validation_numb_btch}
     plain = {key: getattr(training, key) for key in (
         "numb_steps", "seed", "disp_file", "disp_freq", "save_ckpt", "save_freq", "max_ckpt_keep",
-        "disp_training", "time_training", "warmup_steps")}
+        "disp_training", "time_training", "warmup_steps", "gradient_max_norm")}
     return {
         "nvnmd": {"version": config.version, "max_nnei": config.max_nnei, "net_size": 128, **files,
                   "enable": True, "restore_descriptor": quantized,

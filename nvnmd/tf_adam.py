@@ -22,14 +22,16 @@ class Adam:
     ----------
     variables : sequence of tf.Variable
         What is trained, binary64.
+    max_norm : float
+        A longer gradient, of all variables together, is cut to this length; 0 for none.
 
     Notes
     -----
     With 0.9, 0.999 and 1e-8, which is added to the root of the uncorrected second moment.
     """
 
-    def __init__(self, variables: Sequence[Tensor]) -> None:
-        self.variables = list(variables)
+    def __init__(self, variables: Sequence[Tensor], max_norm: float = 0.0) -> None:
+        self.variables, self.max_norm = list(variables), max_norm
         size = sum(int(np.prod(v.shape)) for v in self.variables)
         self._first = tf.Variable(tf.zeros(size, tf.float64))
         self._second = tf.Variable(tf.zeros(size, tf.float64))
@@ -68,6 +70,9 @@ class Adam:
             See `corrected_rate`.
         """
         flat = tf.concat([tf.reshape(g, [-1]) for g in gradients], 0)
+        if self.max_norm > 0.0:
+            # a gradient of length 0 stays; one that is not finite stays so and is told of later
+            flat *= self.max_norm / tf.maximum(tf.norm(flat), self.max_norm)
         first = BETA1 * self._first + (1.0 - BETA1) * flat
         second = BETA2 * self._second + (1.0 - BETA2) * flat * flat
         self._first.assign(first)

@@ -13,6 +13,7 @@ from nvnmd.batches import Batch, Layout
 from nvnmd.float_model import Shape, atomic_energies
 from nvnmd.float_types import TypeTerms, type_terms
 from nvnmd.tf_adam import Adam
+from nvnmd.tf_loss import force_difference
 from nvnmd.tf_runtime import tf
 from nvnmd.weights import FloatWeights, Net
 
@@ -77,6 +78,10 @@ class TfFloatModel:
         M2.
     xla : bool
         Compile with XLA: some seconds per layout, then faster steps.
+    relative_f : float, optional
+        See `nvnmd.tf_loss.force_difference`.
+    gradient_max_norm : float
+        See `nvnmd.tf_adam.Adam`.
     """
 
     def __init__(
@@ -88,7 +93,10 @@ class TfFloatModel:
         rcut_smth: float,
         axis_neuron: int = 4,
         xla: bool = False,
+        relative_f: float | None = None,
+        gradient_max_norm: float = 0.0,
     ) -> None:
+        self.relative_f = relative_f
         self.sel, self.rcut, self.rcut_smth = tuple(sel), rcut, rcut_smth
         self.axis_neuron, self.xla = axis_neuron, xla
         self._fixed = weights
@@ -103,7 +111,7 @@ class TfFloatModel:
         if weights.version == 1:
             self._types = _TypeNets(weights)
             self._variables += self._types.variables
-        self._adam = Adam(self._variables)
+        self._adam = Adam(self._variables, gradient_max_norm)
         self._functions: dict[tuple[str, Layout], Callable[..., Tensor]] = {}
 
     @property
@@ -241,7 +249,8 @@ class TfFloatModel:
         return tf.stack(
             [
                 tf.reduce_mean((found_e - energy) ** 2),
-                tf.reduce_sum((found_f - force) ** 2) / components,
+                tf.reduce_sum(force_difference(found_f, force, self.relative_f) ** 2)
+                / components,
                 tf.reduce_mean((found_v - virial) ** 2),
             ]
         )

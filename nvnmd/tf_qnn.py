@@ -151,7 +151,8 @@ def train_qnn(
     valid_part = None
     if training.validation_systems:
         valid_part = _validation(config, start, overflow, log)
-    model = TfQuantizedModel(start, weights)
+    model = TfQuantizedModel(start, weights, relative_f=config.loss.relative_f,
+                             gradient_max_norm=training.gradient_max_norm)
     run = TrainingLoop("qnn", config, out_dir, model, train_part, valid_part, log)
     if checkpoint is not None:
         run.restore(checkpoint)

@@ -14,6 +14,7 @@ from nvnmd.quantize.ops import FIX_FRAC, round_bits
 from nvnmd.quantize.tf_network import FrameTensors, Prediction, TypeTensors, predict
 from nvnmd.quantize.tf_ops import TENSORFLOW
 from nvnmd.tf_adam import Adam
+from nvnmd.tf_loss import force_difference
 from nvnmd.tf_runtime import tf
 from nvnmd.weights import FloatWeights
 
@@ -44,15 +45,20 @@ class TfQuantizedModel:
     weights : FloatWeights
         Where the training starts; everything but the fitting nets stays (in version 1 with what
         carries the type vectors into their first layer).
+    relative_f : float, optional
+        See `nvnmd.tf_loss.force_difference`.
+    gradient_max_norm : float
+        See `nvnmd.tf_adam.Adam`.
     """
 
-    def __init__(self, model: Model, weights: FloatWeights) -> None:
-        self._model, self._start = model, weights
+    def __init__(self, model: Model, weights: FloatWeights, *, relative_f: float | None = None,
+                 gradient_max_norm: float = 0.0) -> None:
+        self._model, self._start, self.relative_f = model, weights, relative_f
         self._weights = [tf.Variable(w) for w in weights.fit_weights]
         self._biases = [tf.Variable(b) for b in weights.fit_biases]
         self._tweight = None if weights.tweight is None else tf.Variable(weights.tweight)
         types = [] if self._tweight is None else [self._tweight]
-        self._adam = Adam([*self._weights, *self._biases, *types])
+        self._adam = Adam([*self._weights, *self._biases, *types], gradient_max_norm)
         # one function, compiled anew for each shape and composition that occurs
         self._run_predict = tf.function(self._predict, autograph=False)
         self._run_step = tf.function(self._step, autograph=False)
@@ -88,7 +94,7 @@ class TfQuantizedModel:
         return np.array(
             [
                 np.mean((found.energy - batch.energy) ** 2),
-                np.mean((found.force - batch.force) ** 2),
+                np.mean(force_difference(found.force, batch.force, self.relative_f) ** 2),
                 np.mean((found.virial - batch.virial) ** 2),
             ]
         )
@@ -159,7 +165,8 @@ class TfQuantizedModel:
         found = self._evaluate(constants, type_counts, virial)
         energy = tf.reduce_sum(self._atom_energy(found.out, type_counts), axis=1)
         loss = scale[0] * tf.reduce_mean((energy - labels[0]) ** 2)
-        loss += scale[1] * tf.reduce_mean((found.force - labels[1]) ** 2)
+        force = force_difference(found.force, labels[1], self.relative_f)
+        loss += scale[1] * tf.reduce_mean(force**2)
         if virial:
             loss += scale[2] * tf.reduce_mean((found.virial - labels[2]) ** 2)
         return loss

@@ -181,6 +181,8 @@ def train_cnn(
         rcut=config.descriptor.rcut,
         rcut_smth=config.descriptor.rcut_smth,
         axis_neuron=config.descriptor.axis_neuron,
+        relative_f=config.loss.relative_f,
+        gradient_max_norm=training.gradient_max_norm,
         xla=_worth_compiling(train_part, valid_part, training.numb_steps) if xla is None else xla,
     )
     run = TrainingLoop("cnn", config, out_dir, model, train_part, valid_part, log)

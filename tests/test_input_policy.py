@@ -37,7 +37,7 @@ SETTINGS = {
     "learning_rate/scale_by_worker": "sqrt",
     "learning_rate[exp]/start_lr": 0.5, "learning_rate[exp]/stop_lr": 1e-6,
     "learning_rate[exp]/decay_steps": 7, "learning_rate[exp]/decay_rate": 0.9,
-    "training/warmup_steps": 3,
+    "training/warmup_steps": 3, "training/gradient_max_norm": 2.0, "loss[ener]/relative_f": 0.5,
     "training/training_data/auto_prob": "prob_sys_size;0:1:0.3;1:2:0.7",
     "training/training_data/sys_probs": [0.25, 0.75],
     "training/validation_data/auto_prob": "prob_uniform",

@@ -395,3 +395,23 @@ def test_warmup_is_in_the_learning_curve(data, tmp_path):
     train(config, tmp_path)
     rates = np.loadtxt(tmp_path / "lcurve.out")[:, -1]
     np.testing.assert_allclose(rates[:4], [1.25e-3, 2.5e-3, 3.75e-3, 5e-3], rtol=0.05)
+
+
+def test_relative_force_errors_and_the_cut_of_gradients_reach_the_training(data, tmp_path):
+    def first_line(name, **changes):
+        config = make_config(data[:1], batch_size=(1,), numb_steps=1, disp_freq=1, **changes)
+        result, _ = train(config, tmp_path / name)
+        state = Checkpoint.load(tmp_path / name, "cnn")
+        return read_lcurve(tmp_path / name / "lcurve.out"), state.arrays, result
+
+    still = LearningRateConfig(start_lr=0.0, stop_lr=0.0)
+    plain, arrays, _ = first_line("plain", learning_rate=still)
+    relative, _, _ = first_line("relative", learning_rate=still,
+                                loss=LossConfig(relative_f=10.0))
+    # labels are far shorter than 10 eV/Å: nearly a tenth, and the energies as before
+    assert 0.05 < relative["rmse_f_trn"][0] / plain["rmse_f_trn"][0] < 0.1
+    assert relative["rmse_e_trn"][0] == plain["rmse_e_trn"][0]
+    _, cut, _ = first_line("cut", learning_rate=still, gradient_max_norm=1e-3)
+    # the first moment is a tenth of the first gradient
+    assert np.linalg.norm(arrays["adam/first"]) > 1e-3
+    np.testing.assert_allclose(np.linalg.norm(cut["adam/first"]), 1e-4, rtol=1e-9)

@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 from small_models import random_weights, small_config
 
+from nvnmd.checkpoint import Checkpoint
 from nvnmd.config import FittingConfig, LearningRateConfig, LossConfig, TrainingConfig
 from nvnmd.deepmd_config import deepmd_config
 from nvnmd.deepmd_files import read_dict, write_dict
 from nvnmd.errors import InputError, ModelFileError
 from nvnmd.freeze import freeze_model
+from nvnmd.lcurve import read_lcurve
 from nvnmd.mapping_files import map_folder, tables_of_weights
 from nvnmd.neighbors import build_neighborhood
 from nvnmd.quantize.forces import assemble_forces
@@ -186,3 +188,25 @@ def test_refusals(stage, tmp_path):
     map_folder(other)
     with pytest.raises(InputError, match="its davg is not that of"):
         train_qnn(config, other, out, restart=out, log=quiet)
+
+
+def test_relative_force_errors_and_the_cut_of_gradients_reach_the_training(stage, tmp_path):
+    folder, _ = stage
+    config = run_config(folder, 1, lr=0.0)
+    train_qnn(config, folder / "cnn", tmp_path / "plain", log=quiet)
+    changed = dataclasses.replace(
+        config,
+        loss=dataclasses.replace(config.loss, relative_f=10.0),
+        training=dataclasses.replace(config.training, gradient_max_norm=1e-3, warmup_steps=0,
+                                     sys_probs=(1.0,)),
+    )
+    train_qnn(changed, folder / "cnn", tmp_path / "changed", log=quiet)
+    plain, relative = (read_lcurve(tmp_path / name / "lcurve.out")
+                       for name in ("plain", "changed"))
+    # a force of length L counts with 1/(10 + L)
+    assert 0.01 < relative["rmse_f_trn"][0] / plain["rmse_f_trn"][0] < 0.1
+    first = [Checkpoint.load(tmp_path / name, "qnn").arrays["adam/first"]
+             for name in ("plain", "changed")]
+    assert np.linalg.norm(first[0]) > 1e-3
+    # the first moment is a tenth of the first gradient
+    np.testing.assert_allclose(np.linalg.norm(first[1]), 1e-4, rtol=1e-9)
