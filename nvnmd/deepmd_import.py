@@ -25,6 +25,7 @@ from nvnmd.mapping.build import Tables
 from nvnmd.mapping_files import MAP_FILE, tables_from_map
 from nvnmd.model_extras import stage_extras
 from nvnmd.modelpb import CAPACITIES, read_modelpb
+from nvnmd.modelpb_blocks import MOST_SLOTS
 from nvnmd.quantize.model import Model
 from nvnmd.weights import FloatWeights
 
@@ -182,8 +183,8 @@ def _run_config(settings: dict[str, Any], weights: FloatWeights, source: Path) -
         reason = f"no key {error}" if isinstance(error, KeyError) else str(error)
         raise ModelFileError(f"{source}: not the settings of a model: {reason}") from None
     slots = config.descriptor.sel
-    if min(slots, default=0) < 0 or not 0 < sum(slots) <= capacity:
-        raise ModelFileError(f"{source}: sel {list(slots)}, expected 1 to {capacity} in all")
+    if not slots or not 0 <= min(slots) <= max(slots) <= MOST_SLOTS or not sum(slots):
+        raise ModelFileError(f"{source}: sel {list(slots)}, expected 1 to {MOST_SLOTS}")
     rcut, smooth = config.descriptor.rcut, config.descriptor.rcut_smth
     if not 0 <= smooth < rcut <= 8.0:
         raise ModelFileError(

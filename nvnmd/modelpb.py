@@ -25,6 +25,7 @@ from nvnmd.modelpb_blocks import (
     INDEX_BITS,
     M1,
     M2,
+    MOST_SLOTS,
     WIDTH,
     Geometry,
     empty_slots,
@@ -212,10 +213,10 @@ def decode_model(
     rest = words[first + 2 :].astype(np.int64)
     rest = np.where(rest >= 1 << 31, rest - (1 << 32), rest)
     sel, shifts, exponent = rest[:sels], rest[sels : sels + ntypes], int(rest[sels + ntypes])
-    if not 0 <= exponent <= WORD_BITS or sel.min() < 0 or not 0 < sel.sum() <= geometry.max_nnei:
+    slots = 0 <= sel.min() <= sel.max() <= MOST_SLOTS and sel.any()
+    if not slots or not 0 <= exponent <= WORD_BITS:
         raise ModelFileError(
-            f"{source}: sel {sel.tolist()} and energy exponent {exponent} for "
-            f"{geometry.max_nnei} neighbours, not a usable model"
+            f"{source}: sel {sel.tolist()} and energy exponent {exponent}, not a usable model"
         )
     if type_map is None:
         type_map = [f"T{t}" for t in range(ntypes)]

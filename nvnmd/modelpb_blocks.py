@@ -26,6 +26,8 @@ WEIGHT_FRAC, FIX_FRAC = 16, 23
 INDEX_BITS, SEL_BITS, SHIFT_BITS = 9, 9, 8
 LEAST_CFG_ROWS = 128
 TABLE_ROWS = 512
+MOST_SLOTS = (1 << SEL_BITS) - 1
+"""Slots of a type; those of all types together may be more than the neighbours of `max_nnei`."""
 
 
 @dataclass(frozen=True)

@@ -213,7 +213,7 @@ def test_damaged_files(tmp_path):
     refuse(tmp_path, edited(data, 9, 1 << 30), "block sizes")
     refuse(tmp_path, edited(data, 17, 0), "0 types")
     refuse(tmp_path, edited(data, 17, 5), "5 types")
-    refuse(tmp_path, edited(data, 18, 257), "sel [257]")
+    refuse(tmp_path, edited(data, 18, 512), "sel [512]")
     refuse(tmp_path, edited(data, 18, 0), "sel [0]")
     refuse(tmp_path, edited(data, 20, 1 << 20), "energy exponent")
     refuse(tmp_path, edited(data, 100, 1), "head, word 100")
