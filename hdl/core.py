@@ -98,9 +98,12 @@ class Core(wiring.Component):
             ]
 
         wiring.connect(m, wiring.flipped(self.load), loader.beats)
-        for part in (forward, finalize, fitnet, *([backward] if cfg.version else [])):
+        loads = [forward.load, finalize.load, fitnet.load]
+        if cfg.version:
+            loads.append(backward.load)
+        for load in loads:
             for name in ("valid", "section", "index", "data"):
-                m.d.comb += getattr(part.load, name).eq(getattr(loader.bus, name))
+                m.d.comb += getattr(load, name).eq(getattr(loader.bus, name))
         bad_type = self._connect_input(m, loader, front)
         m.d.comb += [
             front.ntypes.eq(loader.ntypes),

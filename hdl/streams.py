@@ -25,8 +25,9 @@ high.
 One packet: a header beat, then {payload} payload beats; `tlast` with the last one. Header
 lanes: 0x{magic:08x}, 0x{finger:08x} (the sizes of this accelerator), {payload}, CRC-32 (the
 IEEE 802.3 polynomial, as in zip) of the payload as little-endian bytes. The file `model.bin`
-holds the packet, 16 bytes a beat, little-endian. A packet is taken only while no atom is under
-way; a wrong header, length or CRC sets `bad_load`, and no model is valid then.
+holds the packet, 16 bytes a beat, little-endian.
+A packet is taken only while no atom is under way; a wrong header, length or CRC sets `bad_load`,
+and no model is valid then.{nets}
 
 | section | first beat | beats | contents |
 |---|---|---|---|
@@ -101,6 +102,7 @@ def describe_streams(cfg: AcceleratorConfig) -> str:
         magic=MAGIC,
         finger=fingerprint(cfg),
         sections="\n".join(sections),
+        nets="" if cfg.version == 0 else "\nTables and the fitting net serve all types: type 0.",
         nnei=cfg.max_nnei,
         order="neighbour types ascending" if cfg.version == 0 else "in any order",
         limit="per type at most" if cfg.version == 0 else "at most",

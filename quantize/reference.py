@@ -140,9 +140,10 @@ def evaluate_atoms(
         raise ValueError("a model of version 1 needs the neighbours' types")
     else:
         kinds = np.where(mask, neighbor_types, 0)
+    parts = [slice(i, i + _CHUNK) for i in range(0, max(len(center_types), 1), _CHUNK)]
     pieces = [
-        _evaluate_chunk(model, *(x[i : i + _CHUNK] for x in (center_types, rij, mask, kinds)))
-        for i in range(0, max(len(center_types), 1), _CHUNK)
+        _evaluate_chunk(model, center_types[part], rij[part], mask[part], kinds[part])
+        for part in parts
     ]
     return Trace(
         **{f.name: np.concatenate([getattr(p, f.name) for p in pieces]) for f in fields(Trace)}
