@@ -11,11 +11,13 @@ from type_models import SETTINGS, rattled, type_config, type_weights, write_syst
 
 from nvnmd.batches import NeighborCache
 from nvnmd.config import LearningRateConfig, LossConfig, TrainingConfig
-from nvnmd.data import load_system
+from nvnmd.data import System, load_system
 from nvnmd.deepmd_files import read_dict
 from nvnmd.errors import InputError
 from nvnmd.float_model import predict_float
+from nvnmd.freeze import freeze_model
 from nvnmd.initial_weights import initial_weights
+from nvnmd.mapping_files import tables_of_weights
 from nvnmd.neighbors import build_neighborhood
 from nvnmd.quantize.forces import assemble_forces
 from nvnmd.quantize.model import Model
@@ -168,6 +170,26 @@ def test_weights_of_the_other_version_are_refused(folders, cnn, tmp_path):
         train_cnn(config, tmp_path, init_model=folders / "cnn" / "weights.npz", log=quiet)
     with pytest.raises(InputError, match="trained with version = 1, the input has 0"):
         train_qnn(config, folders / "cnn", tmp_path, log=quiet)
+
+
+def test_thirty_two_types():
+    """A random model of 32 types: trained network and integer reference agree in every bit."""
+    rng = np.random.default_rng(11)
+    weights, cell = type_weights(rng, 32), rattled(rng, rng.permutation(32))
+    model = freeze_model(weights, tables_of_weights(weights, 4.0, 1.0), type_config(32))
+    assert model.type_gain.shape == (32, 32, 8)
+    system = System(path="x", types=cell.types, coord=cell.coord[None], box=cell.box[None],
+                    energy=None, force=None, virial=None)
+    cache = NeighborCache([system], model.sel, model.rcut, model.type_map, shared=True)
+    network = TfQuantizedModel(model, weights)
+    found = network.predict(QuantizedFrames(model, cache).batch(0, [0]), once=True)
+    near = build_neighborhood(cell.coord, cell.box, cell.types, model.sel, 4.0, ntypes=32)
+    trace = evaluate_atoms(model, near.center_types, near.rij, near.mask, near.neighbor_types)
+    np.testing.assert_array_equal(found.atom_energy[0], trace.atom_energy)
+    force = assemble_forces(trace.deriv, near.rij, near.index).force
+    np.testing.assert_array_equal(found.force[0], force)
+    floating = predict_float(model, cell.coord, cell.box, cell.types, **SETTINGS)
+    assert np.abs(floating.force[near.order] - force).max() < 1e-4
 
 
 @pytest.mark.shared

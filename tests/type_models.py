@@ -15,7 +15,7 @@ from nvnmd.weights import FloatWeights
 
 RCUT, RCUT_SMTH, SEL = 4.0, 1.0, (50,)
 SETTINGS = {"sel": SEL, "rcut": RCUT, "rcut_smth": RCUT_SMTH, "axis_neuron": 2}
-NAMES = ("Cu", "Au", "Ag", "Ni", "Pd", "Pt", "Al", "Pb")
+NAMES = ("Cu", "Au", "Ag", "Ni", *(f"X{k}" for k in range(28)))
 
 
 def type_weights(rng, ntypes=3, m1=8, axis=2, width=16, hidden=2) -> FloatWeights:
