@@ -20,6 +20,7 @@ from nvnmd.deepmd_files import read_dict, write_dict
 from nvnmd.errors import InputError, ModelFileError, RangeError
 from nvnmd.freeze import freeze_model
 from nvnmd.mapping_files import MAP_FILE, read_map
+from nvnmd.model_extras import stage_extras
 from nvnmd.neighbors import Overflow
 from nvnmd.progress import Log
 from nvnmd.qnn_batches import QuantizedBatch, QuantizedFrames
@@ -141,7 +142,7 @@ def train_qnn(
     prepare_folder(config, out_dir)
 
     training = config.training
-    systems, neighbors = load_data(config, training.systems, overflow)
+    systems, neighbors = load_data(config, training.systems, overflow, training.set_prefix)
     log(f"training data: {summary(systems)}")
     frames = QuantizedFrames(start, neighbors)
     # before any step: does every word of a real frame fit its format?
@@ -166,6 +167,7 @@ def train_qnn(
     # the first stage's weights, not the checkpoint's: a continued run ends as an uninterrupted one
     trained = on_grid(model.weights, before)
     frozen = freeze_model(trained, tables, config, origin=origin)
+    frozen = dataclasses.replace(frozen, extras=stage_extras(frozen, before))
     log("check: the first frame's energies and forces have the bits of the integer reference")
     bare = dataclasses.replace(trained, embedding=((),) * len(trained.embedding), type_net=())
     write_dict(out_dir / "weight.npy", bare.to_deepmd(config.descriptor.sel))
@@ -184,7 +186,8 @@ def train_qnn(
 def _validation(config: RunConfig, model: Model, overflow: Overflow, log: Log) -> _Part:
     """Read the validation part."""
     training = config.training
-    systems, neighbors = load_data(config, training.validation_systems, overflow)
+    systems, neighbors = load_data(
+        config, training.validation_systems, overflow, training.validation_set_prefix)
     log(f"validation data: {summary(systems)}")
     sizes = training.validation_batch_size or (1,) * len(systems)
     return _Part(systems, sizes, QuantizedFrames(model, neighbors), training.seed,

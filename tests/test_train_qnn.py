@@ -16,6 +16,7 @@ from nvnmd.errors import InputError, ModelFileError
 from nvnmd.freeze import freeze_model
 from nvnmd.lcurve import read_lcurve
 from nvnmd.mapping_files import map_folder, tables_of_weights
+from nvnmd.model_extras import stage_weights
 from nvnmd.neighbors import build_neighborhood
 from nvnmd.quantize.forces import assemble_forces
 from nvnmd.quantize.model import Model
@@ -131,6 +132,9 @@ def test_only_fitting_weights_change_and_the_loss_falls(stage, tmp_path):
     frozen = freeze_model(weights, tables_of_weights(weights, 4.0, 1.0), small_config())
     for name in ("table_u", "table_u_grad", "table_g", "table_g_grad", "t_bias_atom_e"):
         np.testing.assert_array_equal(getattr(model, name), getattr(frozen, name))
+    # a run folder for DeePMD-kit needs the float stage as it was
+    for name, values in stage_weights(model, "cnn").arrays().items():
+        np.testing.assert_array_equal(values, weights.arrays()[name], err_msg=name)
     for k in range(3):
         changed = model.fit_weights[k] != weights.fit_weights[k]
         assert changed.mean() > 0.9, k
