@@ -4,6 +4,9 @@ Every function here is a scalar form of one of `nvnmd.quantize.ops`, written so 
 becomes vector instructions. Products of aligned mantissas and their sums are whole numbers below
 2^53, exact in binary64 in any order; that alone permits `reassoc` where it stands. No operation may
 be contracted or reordered otherwise: never give these functions other `fastmath` flags.
+
+Subnormal numbers, which `ops` flushes, do not occur: displacements below 2**-127 are zero, table
+coefficients and fitting words are words, and arguments of tables below 2**-60 go to the reference.
 """
 
 from __future__ import annotations
@@ -52,18 +55,14 @@ def exponent_floor(magnitude_bits):
 
 @njit
 def cut(x):
-    """`ops.trunc_flt`, up to the sign of zero."""
-    b = bits(x)
-    kept = b & FLT_MASK
-    return value(kept if (b & EXPONENT_MASK) != _NOTHING else _NOTHING)
+    """`ops.trunc_flt` of zero and of magnitudes from 2**-1022 on."""
+    return value(bits(x) & FLT_MASK)
 
 
 @njit
 def cut_offset(x):
-    """`ops.trunc_flt` with the 16 fraction bits of a row's offset."""
-    b = bits(x)
-    kept = b & OFFSET_MASK
-    return value(kept if (b & EXPONENT_MASK) != _NOTHING else _NOTHING)
+    """The same with the 16 fraction bits of a row's offset."""
+    return value(bits(x) & OFFSET_MASK)
 
 
 @njit
