@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -63,6 +64,8 @@ def import_model(path: str | Path, type_map: Sequence[str] | None = None) -> Mod
     if path.is_file():
         if path.suffix == ".npy":
             raise ModelFileError(f"{path}: one file of three, expected the folder with all of them")
+        if zipfile.is_zipfile(path):
+            raise ModelFileError(f"{path}: a model file of this program, nothing to import")
         return read_modelpb(path, type_map)
     if not path.is_dir():
         raise ModelFileError(f"{path}: no such file or folder")

@@ -179,6 +179,8 @@ def test_what_is_missing_is_named(run, tmp_path):
     refuse(tmp_path, "config.npy", "expected a run folder with nvnmd_cnn and nvnmd_qnn")
     refuse(run / "nvnmd_qnn", "map.npy", "expected a run folder")
     refuse(run / "nvnmd_cnn" / "map.npy", "expected the folder")
+    import_model(run).save(tmp_path / "m.nvnmd")
+    refuse(tmp_path / "m.nvnmd", "a model file of this program")
     shutil.rmtree(run / "nvnmd_qnn")
     refuse(run, "nvnmd_qnn/weight.npy")
 
