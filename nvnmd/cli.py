@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from nvnmd import cli_demo, cli_exchange, cli_hardware, cli_input, cli_test, cli_train
+from nvnmd import cli_compare, cli_demo, cli_exchange, cli_hardware, cli_input, cli_test, cli_train
 from nvnmd.cli_common import HelpFormatter
 from nvnmd.errors import InputError, NvnmdError
 
@@ -54,7 +54,8 @@ def build_parser() -> argparse.ArgumentParser:
                     formatter_class=HelpFormatter)
     parser.add_argument("--version", action=ShowVersion, nargs=0, help="show the version and exit")
     commands = parser.add_subparsers(metavar="COMMAND", dest="command", required=True)
-    for group in (cli_input, cli_train, cli_test, cli_exchange, cli_hardware, cli_demo):
+    for group in (cli_input, cli_train, cli_test, cli_compare, cli_exchange, cli_hardware,
+                  cli_demo):
         group.add_commands(commands)
     return parser
 

@@ -1,0 +1,34 @@
+"""Times DeePMD-kit's DeepPot on request; runs in the environment that holds DeePMD-kit.
+
+    python benchmarks/deeppot_worker.py MODEL.pb FRAME.npz RESULT.npz
+
+Each line on standard input asks for one evaluation, whose seconds are the answer; the first
+evaluation, which builds the session, is not timed. Its results go to RESULT.npz.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+
+import numpy as np
+
+
+def main(model: str, frame: str, result: str) -> None:
+    """Answer until standard input ends."""
+    from deepmd.infer import DeepPot
+
+    potential = DeepPot(model)
+    with np.load(frame) as data:
+        coord, box, types = data["coord"].reshape(1, -1), data["box"].reshape(1, 9), data["types"]
+    energy, force, virial = potential.eval(coord, box, types)
+    np.savez(result, energy=energy, force=force, virial=virial)
+    print("ready", flush=True)
+    for _ in sys.stdin:
+        start = time.perf_counter()
+        potential.eval(coord, box, types)
+        print(time.perf_counter() - start, flush=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

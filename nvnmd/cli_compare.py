@@ -1,0 +1,75 @@
+"""`nvnmd compare`: the first word in which two models, or two backends, part."""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from nvnmd.cli_common import add_command, add_overflow, log, warn
+
+
+def add_commands(commands: Any) -> None:
+    """Add the command of this group."""
+    parser = add_command(
+        commands, "compare", run, summary="the first difference of two models or backends",
+        description="Evaluate atoms of a system twice and compare stage by stage: two models by "
+                    "every stage of the integer reference, or two backends of one model. Prints "
+                    "the first word that differs, by stage, atom, neighbour and word, with both "
+                    "values; the exit code is then 1.",
+        examples=["nvnmd_qnn/model.nvnmd other/model.nvnmd -s data/validation",
+                  "model.nvnmd --backends fixed,sim -s data/validation --frame 3"])
+    parser.add_argument("a", metavar="A", help="a model file or run folder")
+    parser.add_argument("b", metavar="B", nargs="?", help="another one")
+    parser.add_argument("-s", "--system", metavar="SYSTEM", required=True, type=Path,
+                        help="a system in deepmd/npy layout")
+    parser.add_argument("--backends", metavar="X,Y",
+                        help="compare two backends of A: float, reference (the NumPy definition), "
+                             "fixed or sim")
+    parser.add_argument("--frame", metavar="K", type=int, default=0,
+                        help="frame of the system, counted from 0 (default: 0)")
+    add_overflow(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run `nvnmd compare`; 1 if a word differs."""
+    from nvnmd.errors import InputError
+
+    if (args.b is None) == (args.backends is None):
+        raise InputError("compare: expected either a second model or --backends X,Y")
+    names = tuple(args.backends.split(",")) if args.backends else ()
+    if args.backends and len(names) != 2:
+        raise InputError(f"--backends: got {args.backends!r}, expected two names and a comma")
+    from nvnmd.api import load_model
+    from nvnmd.compare import compare_backends, compare_models
+    from nvnmd.data import load_system
+    from nvnmd.evaluate import FloatNetwork, frame_neighborhood
+
+    models = []
+    for text in (args.a, args.b):
+        if text is not None:
+            network = load_model(text).network
+            if isinstance(network, FloatNetwork):
+                raise InputError(f"{text}: a float network has no words, expected a frozen model")
+            models.append(network)
+    if "sim" in names:
+        from nvnmd.sim.runner import find_tools
+
+        find_tools()
+    system = load_system(args.system, models[0].type_map, require=())
+    if not 0 <= args.frame < system.nframes:
+        raise InputError(f"--frame: got {args.frame}, expected 0 to {system.nframes - 1} "
+                         f"for {args.system}")
+    hood = frame_neighborhood(models[0], system, args.frame, args.overflow)
+    if hood.dropped:
+        warn(f"{args.system}: {hood.dropped} neighbours beyond sel were dropped")
+    if len(models) == 2:
+        outcome = compare_models(models[0], models[1], hood)
+    else:
+        with tempfile.TemporaryDirectory(prefix="nvnmd-compare-") as work:
+            outcome = compare_backends(models[0], (names[0], names[1]), hood, Path(work))
+    log(outcome.line)
+    if outcome.first is not None:
+        log(outcome.first)
+    return 1 if outcome.differing else 0
