@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +16,7 @@ from nvnmd.hdl.export import config_for
 from nvnmd.hdl.image import build_image
 from nvnmd.hdl.params import AcceleratorConfig
 from nvnmd.hdl.taps import STAGES
+from nvnmd.hdl.verilog import TOP, generate_verilog
 from nvnmd.quantize.model import Model
 from nvnmd.sim.accelerator import (
     Atoms,
@@ -24,6 +27,7 @@ from nvnmd.sim.accelerator import (
     play,
 )
 from nvnmd.sim.compare import compare_outputs
+from nvnmd.sim.runner import find_tools
 from nvnmd.sim.stages import stage_words
 from nvnmd.sim.stimulus import build_stimulus, expected_words
 
@@ -175,3 +179,20 @@ class Proof:
             found = self.evaluate("stalls", {"seed": 3, "idle_in": idle, "stall_out": stall}, 0.2)
             assert outcome(found, "run", trace, self.atoms).equal
             assert status_of(found, "run") == {"model_valid"}
+
+
+def check_lint(cfg: AcceleratorConfig, folder: Path) -> None:
+    """Verilator finds nothing in the Verilog of a configuration, and no memory has contents."""
+    tools = find_tools()
+    path = os.environ["PATH"] if tools is None else f"{tools}{os.pathsep}{os.environ['PATH']}"
+    source = folder / f"{TOP}.v"
+    text = generate_verilog(cfg)
+    # a memory with contents would be a model in the gateware
+    assert "$meminit" not in text
+    assert "$readmem" not in text
+    source.write_text(text)
+    done = subprocess.run(
+        ["verilator", "--lint-only", "-Wall", str(source)], capture_output=True, text=True,
+        env=os.environ | {"PATH": path}, check=False)
+    assert done.returncode == 0, done.stderr[:2000]
+    assert done.stderr == ""

