@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 DEMO ?= nvnmd_demo
 SOURCES := $(wildcard nvnmd/*.py hdl/*.py mapping/*.py quantize/*.py sim/*.py boards/*.py)
 
-.PHONY: demo test lint types unit slow peer clean
+.PHONY: demo test lint types unit slow peer bench clean
 
 # the whole chain on a small alloy; ends with the line "RTL: ..."
 demo: $(VENV)/.wheel
@@ -34,6 +34,11 @@ slow: $(VENV)/.wheel
 # beside DeePMD-kit itself, which the tests call in its own environment (about 15 minutes)
 peer: $(VENV)/.wheel $(PEER)/.deps
 	$(BIN)/pytest -m peer
+
+# microseconds per atom beside DeePMD-kit's DeepPot (trains a model there first, some minutes)
+bench: $(VENV)/.wheel $(PEER)/.deps
+	$(BIN)/python benchmarks/backends.py --threads 1
+	$(BIN)/python benchmarks/backends.py --threads 2
 
 clean:
 	rm -rf $(VENV) $(PEER) build dist .mypy_cache .pytest_cache .ruff_cache

@@ -1,12 +1,13 @@
 """The backends `fixed` and `float` beside DeePMD-kit's DeepPot: microseconds per atom and ratios.
 
     python benchmarks/backends.py [--threads 1] [--repeat 7] [--run FOLDER] [--peer PYTHON]
+        [--atoms 216 4096] [--lattice 3.9]
 
 Both sides get the same frame and the same number of threads, and search the neighbours each time.
 Evaluations alternate, so that a ratio is of two runs next to each other in time: it holds on a busy
 machine too. FOLDER is a two-stage run of DeePMD-kit with its frozen models; without it one is
 trained first, in a few steps (tests/peer/reference_run.py, some minutes). Frames are rattled fcc
-crystals of 216 and 4096 atoms of two elements; results are compared too, so that the speed is
+crystals of 216 and 4096 atoms of two elements, 60 neighbours each (30 at --lattice 4.9); results are compared too, so that the speed is
 that of the same numbers.
 """
 
@@ -113,6 +114,7 @@ def main() -> None:
     parser.add_argument("--peer", default=str(ROOT / ".venv-peer" / "bin" / "python"),
                         help="a Python that has DeePMD-kit and ASE")
     parser.add_argument("--lattice", type=float, default=3.9, help="lattice constant in Å")
+    parser.add_argument("--atoms", type=int, nargs="+", choices=REPEATS, default=list(REPEATS))
     args = parser.parse_args()
     # before any library starts its threads
     os.environ["OMP_NUM_THREADS"] = str(args.threads)
@@ -126,7 +128,7 @@ def main() -> None:
             folder = work / "run"
             script = ROOT / "tests" / "peer" / "reference_run.py"
             subprocess.run([args.peer, str(script), "128", "2", str(folder)], check=True)
-        for atoms in REPEATS:
+        for atoms in args.atoms:
             compare(args, folder, atoms, work)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -159,6 +160,27 @@ def test_threads(monkeypatch):
     assert fast.threads() >= 1
     for a, b in zip(*results, strict=True):
         assert_same_bits(a, b, "results")
+
+
+def test_memory_grows_by_so_many_bytes_per_atom(monkeypatch):
+    """What docs/python.md says: 70 bytes a slot, lists included."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    run = load_fixture(128)
+    near = neighbours(run, run.frames[0])
+    net = fast.FastModel(run.model)
+    peaks, atoms = [], []
+    for copies in (100, 300):
+        lists = [np.concatenate([x] * copies)
+                 for x in (near.center_types, near.rij, near.mask, near.neighbor_types)]
+        tracemalloc.start()
+        net.evaluate(*lists)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        atoms.append(len(lists[0]))
+    per_atom = (peaks[1] - peaks[0]) / (atoms[1] - atoms[0])
+    # index, displacements and neighbour types of the list itself
+    per_atom += (4 + 24 + 8) * run.model.nnei
+    assert per_atom < 70 * run.model.nnei + 400
 
 
 def test_without_numba_the_reference_answers_and_says_so(monkeypatch, caplog):
