@@ -33,10 +33,15 @@ class DescriptorConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class FittingConfig:
-    """The fitting net: hidden widths (tanh4, skips where widths are equal) and seed."""
+    """The fitting net: hidden widths (tanh4, skips where widths are equal) and seed.
+
+    `rcond` is that of the least squares that give the energy of each type
+    (`nvnmd.statistics.energy_bias`).
+    """
 
     neuron: tuple[int, ...] = (128, 128, 128)
     seed: int | None = None
+    rcond: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +102,8 @@ class TrainingConfig:
     validation_sys_probs: tuple[float, ...] | None = None
     warmup_steps: int = 0
     gradient_max_norm: float = 0.0
+    set_prefix: str = "set"
+    validation_set_prefix: str = "set"
 
 
 @dataclass(frozen=True, kw_only=True)

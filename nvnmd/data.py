@@ -73,9 +73,12 @@ def load_systems(
     type_map: Sequence[str],
     *,
     require: Sequence[str] = ("energy", "force"),
+    set_prefix: str = "set",
 ) -> list[System]:
     """Read several systems; see `load_system`."""
-    systems = [load_system(path, type_map, require=require) for path in paths]
+    systems = [
+        load_system(path, type_map, require=require, set_prefix=set_prefix) for path in paths
+    ]
     if not systems:
         raise InputError("systems: the list is empty, at least one data folder is needed")
     return systems
@@ -97,7 +100,11 @@ def find_systems(folder: str | Path) -> list[Path]:
 
 
 def load_system(
-    path: str | Path, type_map: Sequence[str], *, require: Sequence[str] = ("energy", "force")
+    path: str | Path,
+    type_map: Sequence[str],
+    *,
+    require: Sequence[str] = ("energy", "force"),
+    set_prefix: str = "set",
 ) -> System:
     """Read and check one system.
 
@@ -110,6 +117,8 @@ def load_system(
         their own are renumbered; others must use these numbers already.
     require : sequence of str
         Labels that must exist, out of `energy`, `force`, `virial`.
+    set_prefix : str
+        The sets are the folders `<set_prefix>.*`.
 
     Returns
     -------
@@ -125,9 +134,10 @@ def load_system(
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder, expected a system in the deepmd/npy layout")
     types = _read_types(folder, type_map)
-    sets = sorted(p for p in folder.glob("set.*") if p.is_dir())
+    sets = sorted(p for p in folder.iterdir() if p.name.startswith(f"{set_prefix}."))
+    sets = [p for p in sets if p.is_dir()]
     if not sets:
-        raise InputError(f"{folder}: no set.* folder, so the system has no frames")
+        raise InputError(f"{folder}: no {set_prefix}.* folder, so the system has no frames")
     periodic = not (folder / "nopbc").exists()
     parts = [_read_set(part, len(types), periodic, require) for part in sets]
     _check_same_labels(sets, parts)

@@ -88,6 +88,7 @@ def _data(section: dict[str, Any], where: str, mistakes: Mistakes, find: bool) -
         mistakes.add_text(f"{where}/auto_prob", f"got a second choice besides {where}/sys_probs, "
                                                 "expected one of the two")
     return {"systems": tuple(systems), "batch_size": tuple(sizes), "auto_prob": style,
+            "set_prefix": section["set_prefix"],
             "sys_probs": None if given is None else tuple(float(value) for value in given)}
 
 

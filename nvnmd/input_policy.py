@@ -97,6 +97,10 @@ def _are_probabilities(value: list[float] | None) -> bool:
     return value is None or (min(value, default=-1.0) >= 0 and abs(sum(value) - 1.0) < 1e-6)
 
 
+def _is_name(value: str) -> bool:
+    return bool(value) and "/" not in value
+
+
 def _names_file(value: str) -> bool:
     return bool(value.rsplit("/", 1)[-1])
 
@@ -235,7 +239,9 @@ def _fitting() -> dict[str, Rule]:
         "activation_function": _only("tanh", "tanh4", why="both mean tanh4, NVNMD's polynomial in "
                                                           "the place of tanh"),
         "precision": PRECISION, "resnet_dt": NO_FACTOR, "trainable": TRAINABLE,
-        "rcond": _only(None, why="the energy bias is a plain least-squares fit"), "seed": SEED,
+        "rcond": _honoured("", lambda v: v is None or 0 <= v < 1,
+                           "null or a number of at least 0 and below 1"),
+        "seed": SEED,
         "atom_ener": _only([], why="the energy bias comes from the data"),
         "layer_name": _refused("the nets of the hardware share no layers"),
         "use_aparam_as_mask": _only(False, why="there are no atomic parameters"),
@@ -279,7 +285,8 @@ def _learning_rate_and_loss() -> dict[str, Rule]:
 def _data() -> dict[str, Rule]:
     return {
         "systems": _honoured("", lambda v: len(v) > 0, "at least one folder"),
-        "set_prefix": _only("set", why="the sets of a system are its folders set.*"),
+        "set_prefix": _honoured("The sets are the folders <prefix>.* of a system.", _is_name,
+                                "a name without a slash"),
         "batch_size": _honoured(f'"mixed:N" is refused: {NOT_YET}.',
                                 _is_batch_size,
                                 'a positive integer, one per system, "auto" or "auto:N"'),

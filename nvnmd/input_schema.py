@@ -91,7 +91,8 @@ def parse_document(document: dict[str, Any], source: str, *, warn: Warn = _warn,
     config = RunConfig(
         version=version, max_nnei=given["nvnmd"]["max_nnei"], type_map=type_map,
         descriptor=descriptor,
-        fitting=FittingConfig(seed=_seed(model["fitting_net"], given["training"])),
+        fitting=FittingConfig(seed=_seed(model["fitting_net"], given["training"]),
+                              rcond=_float(model["fitting_net"].get("rcond"))),
         learning_rate=learning_rate,
         loss=LossConfig(**{f"{side}_pref_{key}": float(loss[f"{side}_pref_{key}"])
                            for key in "efv" for side in ("start", "limit")},
@@ -187,7 +188,7 @@ def _auto_sel(descriptor: DescriptorConfig, sel: str, type_map: tuple[str, ...],
     from nvnmd.data import load_systems
     from nvnmd.neighbor_stat import auto_sel, neighbor_stat
 
-    systems = load_systems(training.systems, type_map, require=())
+    systems = load_systems(training.systems, type_map, require=(), set_prefix=training.set_prefix)
     found = neighbor_stat(systems, len(type_map), descriptor.rcut)
     return replace(descriptor, sel=auto_sel(found, auto_factor(sel), version))
 
@@ -256,10 +257,12 @@ def normalized_document(config: RunConfig, stage: str = "none",
                 "attn": 128, "attn_layer": 0, "attn_dotr": True, "attn_mask": False}
     data: dict[str, Any] = {"training_data": {
         "systems": list(training.systems), "batch_size": list(training.batch_size),
-        "auto_prob": training.auto_prob, "sys_probs": _list(training.sys_probs)}}
+        "set_prefix": training.set_prefix, "auto_prob": training.auto_prob,
+        "sys_probs": _list(training.sys_probs)}}
     if training.validation_systems:
         data["validation_data"] = {"systems": list(training.validation_systems),
                                    "batch_size": list(training.validation_batch_size),
+                                   "set_prefix": training.validation_set_prefix,
                                    "auto_prob": training.validation_auto_prob,
                                    "sys_probs": _list(training.validation_sys_probs),
                                    "numb_btch": training.validation_numb_btch}
@@ -281,6 +284,6 @@ def normalized_document(config: RunConfig, stage: str = "none",
                            "axis_neuron": descriptor.axis_neuron, "type_one_side": True,
                            "resnet_dt": False, "seed": descriptor.seed},
             "fitting_net": {"neuron": list(fitting.neuron), "resnet_dt": False,
-                            "seed": fitting.seed},
+                            "rcond": fitting.rcond, "seed": fitting.seed},
         },
     }

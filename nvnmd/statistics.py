@@ -48,6 +48,7 @@ def collect_statistics(
     rcut_smth: float,
     *,
     progress: Callable[[int, int], None] | None = None,
+    rcond: float | None = None,
 ) -> Statistics:
     """Go through all frames once.
 
@@ -59,6 +60,8 @@ def collect_statistics(
         Start of the smoothing in Å.
     progress : callable, optional
         Called with the frames done and the frames in all.
+    rcond : float, optional
+        See `energy_bias`.
 
     Returns
     -------
@@ -120,17 +123,20 @@ def collect_statistics(
     return Statistics(
         davg=mean,
         dstd=deviation,
-        t_bias_atom_e=energy_bias(cache.systems, ntypes),
+        t_bias_atom_e=energy_bias(cache.systems, ntypes, rcond),
         min_nbor_dist=nearest,
         largest_counts=largest,
     )
 
 
-def energy_bias(systems: Sequence[System], ntypes: int) -> NDArray[np.float64]:
+def energy_bias(
+    systems: Sequence[System], ntypes: int, rcond: float | None = None
+) -> NDArray[np.float64]:
     """Return atomic energies (ntypes,) in eV that sum to the frames' energies as well as they can.
 
     Least squares over all frames; of several solutions (all frames of one composition) the one of
-    smallest norm; 0 for a type that no frame has.
+    smallest norm; 0 for a type that no frame has. Singular values below `rcond` times the largest
+    count as 0; by default those below binary64's resolution.
 
     Raises
     ------
@@ -147,5 +153,6 @@ def energy_bias(systems: Sequence[System], ntypes: int) -> NDArray[np.float64]:
         weight = np.sqrt(system.nframes)
         rows.append(counts * weight)
         energies.append(system.energy.mean() * weight)
-    solution, *_ = np.linalg.lstsq(np.array(rows, dtype=np.float64), np.array(energies), rcond=None)
+    matrix = np.array(rows, dtype=np.float64)
+    solution, *_ = np.linalg.lstsq(matrix, np.array(energies), rcond=rcond)
     return solution

@@ -135,9 +135,10 @@ def train_cnn(
     prepare_folder(config, out_dir)
 
     training = config.training
-    systems, cache = load_data(config, training.systems, overflow)
+    systems, cache = load_data(config, training.systems, overflow, training.set_prefix)
     log(f"training data: {summary(systems)}")
-    statistics = collect_statistics(cache, config.descriptor.rcut_smth)
+    statistics = collect_statistics(
+        cache, config.descriptor.rcut_smth, rcond=config.fitting.rcond)
     slots = statistics.largest_counts
     log(
         f"statistics: smallest distance {statistics.min_nbor_dist:.4f} Å, most neighbours"
@@ -148,7 +149,8 @@ def train_cnn(
     valid_systems: list[System] = []
     valid_cache = None
     if training.validation_systems:
-        valid_systems, valid_cache = load_data(config, training.validation_systems, overflow)
+        valid_systems, valid_cache = load_data(
+            config, training.validation_systems, overflow, training.validation_set_prefix)
         slots = np.maximum(slots, largest_counts(valid_cache))
         log(f"validation data: {summary(valid_systems)}")
     slots = np.clip(slots, 1, config.descriptor.sel)

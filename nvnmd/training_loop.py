@@ -258,14 +258,14 @@ def summary(systems: Sequence[System]) -> str:
 
 
 def load_data(
-    config: RunConfig, paths: Sequence[str], overflow: Overflow
+    config: RunConfig, paths: Sequence[str], overflow: Overflow, set_prefix: str = "set"
 ) -> tuple[list[System], NeighborCache]:
     """Read the systems of one part of the data."""
     loss = config.loss
     require = ["energy"]
     if loss.start_pref_f or loss.limit_pref_f:
         require.append("force")
-    systems = load_systems(paths, config.type_map, require=require)
+    systems = load_systems(paths, config.type_map, require=require, set_prefix=set_prefix)
     if (loss.start_pref_v or loss.limit_pref_v) and all(s.virial is None for s in systems):
         raise InputError(
             "loss: start_pref_v or limit_pref_v is not 0, but no system has a virial.npy"

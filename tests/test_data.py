@@ -156,3 +156,13 @@ def test_no_folder_no_sets_no_systems(tmp_path):
         load_system(folder, ("Cu", "Au"))
     with pytest.raises(InputError, match="the list is empty"):
         load_systems([], ("Cu",))
+
+
+def test_sets_of_another_prefix(system):
+    before = load_system(system, ["Au", "Cu"])
+    for folder in sorted(system.glob("set.*")):
+        folder.rename(folder.with_name(f"part{folder.suffix}"))
+    with pytest.raises(InputError, match=r"no set\.\* folder"):
+        load_system(system, ["Au", "Cu"])
+    after = load_system(system, ["Au", "Cu"], set_prefix="part")
+    np.testing.assert_array_equal(after.coord, before.coord)

@@ -42,6 +42,8 @@ SETTINGS = {
     "training/training_data/sys_probs": [0.25, 0.75],
     "training/validation_data/auto_prob": "prob_uniform",
     "training/validation_data/sys_probs": [1.0],
+    "training/training_data/set_prefix": "part", "training/validation_data/set_prefix": "part",
+    "training/set_prefix": "part", "model[standard]/fitting_net[ener]/rcond": 1e-3,
     "training/auto_prob": "prob_uniform", "training/sys_probs": [0.25, 0.75],
     "training/training_data/systems": ["three"], "training/training_data/batch_size": 3,
     "training/numb_steps": 11, "training/seed": 5, "training/disp_file": "out",

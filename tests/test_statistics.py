@@ -87,6 +87,19 @@ def test_energy_bias_solves_compositions():
     np.testing.assert_allclose(energy_bias(exact, 2), each, rtol=1e-12)
 
 
+def test_small_singular_values_count_as_nothing():
+    # nearly one composition: with rcond the solution of smallest norm for the mean composition
+    systems = [
+        make_system(1, energy=[-8.0], types=np.array([0] * 4 + [1] * 4)),
+        make_system(1, energy=[-9.0], types=np.array([0] * 3 + [1] * 5)),
+    ]
+    exact, rough = energy_bias(systems, 2), energy_bias(systems, 2, rcond=0.5)
+    np.testing.assert_allclose(exact, [-0.5, -1.5], rtol=1e-12)
+    rows, energies = np.array([[4.0, 4.0], [3.0, 5.0]]), np.array([-8.0, -9.0])
+    u, s, v = np.linalg.svd(rows)
+    np.testing.assert_allclose(rough, v[0] * (u[:, 0] @ energies) / s[0], rtol=1e-12)
+
+
 def test_energy_bias_equals_least_squares_over_frames():
     rng = np.random.default_rng(0)
     systems, rows, energies = [], [], []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 from dataclasses import replace
 
@@ -21,6 +22,7 @@ from nvnmd.config import (
     RunConfig,
     TrainingConfig,
 )
+from nvnmd.data import load_system
 from nvnmd.deepmd_files import read_dict
 from nvnmd.errors import InputError, ModelFileError, NeighborOverflowError, NvnmdError
 from nvnmd.float_math import NumpyMath
@@ -35,7 +37,7 @@ from nvnmd.initial_weights import (
 from nvnmd.lcurve import read_lcurve
 from nvnmd.neighbors import build_neighborhood
 from nvnmd.schedule import LearningRate, prefactors
-from nvnmd.statistics import Statistics
+from nvnmd.statistics import Statistics, energy_bias
 from nvnmd.weights import FloatWeights
 
 HIDDEN = (24, 24, 24)
@@ -415,3 +417,28 @@ def test_relative_force_errors_and_the_cut_of_gradients_reach_the_training(data,
     # the first moment is a tenth of the first gradient
     assert np.linalg.norm(arrays["adam/first"]) > 1e-3
     np.testing.assert_allclose(np.linalg.norm(cut["adam/first"]), 1e-4, rtol=1e-9)
+
+
+def test_set_prefix_and_rcond_reach_the_training(data, tmp_path):
+    folder = tmp_path / "renamed"
+    shutil.copytree(data[0], folder)
+    (folder / "set.000").rename(folder / "part.000")
+    config = make_config((str(folder),), batch_size=(1,), numb_steps=0, set_prefix="part",
+                         validation_systems=(str(folder),), validation_batch_size=(1,),
+                         validation_set_prefix="part")  # fmt: skip
+    other = tmp_path / "other"
+    shutil.copytree(data[0], other)
+    types = (other / "type.raw").read_text().split()
+    # another composition
+    (other / "type.raw").write_text(" ".join(["0", "0", "0", *types[3:]]))
+    systems = [load_system(folder, config.type_map, set_prefix="part"),
+               load_system(other, config.type_map)]  # fmt: skip
+    result, _ = train(config, tmp_path / "one")
+    np.testing.assert_array_equal(result.weights.t_bias_atom_e, energy_bias(systems[:1], 2))
+    (folder / "part.000").rename(folder / "set.000")
+    both = make_config((str(folder), str(other)), numb_steps=0)
+    rough = replace(both, fitting=replace(both.fitting, rcond=0.9))
+    found = [train(one, tmp_path / str(k), overflow="truncate")[0].weights.t_bias_atom_e
+             for k, one in enumerate((both, rough))]  # fmt: skip
+    np.testing.assert_array_equal(found[1], energy_bias(systems, 2, 0.9))
+    assert not np.array_equal(*found)
