@@ -20,6 +20,7 @@ from nvnmd.deepmd_files import read_dict, write_dict
 from nvnmd.errors import InputError, ModelFileError, RangeError
 from nvnmd.freeze import freeze_model
 from nvnmd.mapping_files import MAP_FILE, read_map
+from nvnmd.model_extras import stage_extras
 from nvnmd.neighbors import Overflow
 from nvnmd.progress import Log
 from nvnmd.qnn_batches import QuantizedBatch, QuantizedFrames
@@ -166,6 +167,7 @@ def train_qnn(
     # the first stage's weights, not the checkpoint's: a continued run ends as an uninterrupted one
     trained = on_grid(model.weights, before)
     frozen = freeze_model(trained, tables, config, origin=origin)
+    frozen = dataclasses.replace(frozen, extras=stage_extras(frozen, before))
     log("check: the first frame's energies and forces have the bits of the integer reference")
     bare = dataclasses.replace(trained, embedding=((),) * len(trained.embedding), type_net=())
     write_dict(out_dir / "weight.npy", bare.to_deepmd(config.descriptor.sel))
