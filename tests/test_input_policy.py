@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import json
 import re
+import tomllib
 import warnings
 from pathlib import Path
 
@@ -308,6 +310,10 @@ def test_reference_in_every_form(capsys):
 
 
 def test_entry_point_of_dpgui():
+    file = Path(__file__).resolve().parents[1] / "pyproject.toml"
+    project = tomllib.loads(file.read_text(encoding="utf-8"))["project"]
+    module, _, name = project["entry-points"]["dpgui"]["NVNMD"].partition(":")
+    assert getattr(importlib.import_module(module), name) is dpgui_arguments
     names = [argument.name for argument in dpgui_arguments()]
     assert names == ["nvnmd", "learning_rate", "learning_rate_dict", "loss", "loss_dict",
                      "training", "model"]
