@@ -7,8 +7,8 @@ Both sides get the same frame and the same number of threads, and search the nei
 Evaluations alternate, so that a ratio is of two runs next to each other in time: it holds on a busy
 machine too. FOLDER is a two-stage run of DeePMD-kit with its frozen models; without it one is
 trained first, in a few steps (tests/peer/reference_run.py, some minutes). Frames are rattled fcc
-crystals of 216 and 4096 atoms of two elements, 60 neighbours each (30 at --lattice 4.9); results are compared too, so that the speed is
-that of the same numbers.
+crystals of 216 and 4096 atoms of two elements, 60 neighbours each (30 at --lattice 4.9). Results
+are compared too, so that the speed is that of the same numbers.
 """
 
 from __future__ import annotations
