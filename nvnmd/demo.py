@@ -55,24 +55,31 @@ class Report:
         self.seconds[title] = time.monotonic() - begin
 
 
-def run_demo(folder: Path) -> int:
+def run_demo(folder: Path, version: int = 0) -> int:
     """Run the whole chain in `folder`; the exit code is that of the simulation.
+
+    Parameters
+    ----------
+    folder : Path
+        Where everything goes.
+    version : int
+        NVNMD version.
 
     Raises
     ------
     InputError
         The folder holds something else.
     """
+    from nvnmd.demo_data import RECIPES, make_data
     from nvnmd.sim.runner import find_tools
 
     find_tools()
     prepare(folder)
     report = Report()
-    with report.stage("data: copper-gold, labelled with ASE"):
-        from nvnmd.demo_data import make_data
-
-        make_data(folder / "data", seed=SEED)
-    train(folder, report)
+    recipe = RECIPES[version]
+    with report.stage(f"data: {recipe.title}, labelled with ASE"):
+        make_data(folder / "data", recipe, seed=SEED)
+    train(folder, report, version)
     from nvnmd.evaluate import FloatNetwork
     from nvnmd.quantize.model import Model
 
@@ -81,7 +88,7 @@ def run_demo(folder: Path) -> int:
         compare(FloatNetwork.load(folder / "nvnmd_cnn"), model,
                 folder / "data" / "validation", report)
     hardware(folder, model, report)
-    summary(folder, report)
+    summary(folder, report, f"{recipe.title}, NVNMD version {version}")
     assert report.simulation is not None
     for line in result_lines(report.simulation)[1:]:
         log(line)
@@ -89,7 +96,7 @@ def run_demo(folder: Path) -> int:
     return 1 if report.simulation.problems else 0
 
 
-def train(folder: Path, report: Report) -> None:
+def train(folder: Path, report: Report, version: int) -> None:
     """Write the input documents and run both trainings."""
     import json
 
@@ -97,7 +104,7 @@ def train(folder: Path, report: Report) -> None:
     from nvnmd.tf_qnn import train_qnn
     from nvnmd.tf_train import train_cnn
 
-    for name, document in documents(folder).items():
+    for name, document in documents(folder, version).items():
         (folder / name).write_text(json.dumps(document, indent=2) + "\n")
     cnn, qnn = folder / "nvnmd_cnn", folder / "nvnmd_qnn"
     with report.stage("train-cnn, tables"):
@@ -144,12 +151,12 @@ def compare(cnn: FloatNetwork, model: Model, folder: Path, report: Report) -> No
                            for s, f, p in zip(systems, floating, fixed, strict=True)])
 
 
-def summary(folder: Path, report: Report) -> None:
+def summary(folder: Path, report: Report, title: str) -> None:
     """Print everything in one table."""
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title="nvnmd demo: copper-gold, NVNMD version 0")
+    table = Table(title=f"nvnmd demo: {title}")
     table.add_column("what")
     table.add_column("energy, meV/atom", justify="right")
     table.add_column("force, eV/Å", justify="right")
@@ -178,12 +185,14 @@ def summary(folder: Path, report: Report) -> None:
     Console(width=100).print(table)
 
 
-def documents(folder: Path) -> dict[str, dict[str, Any]]:
+def documents(folder: Path, version: int = 0) -> dict[str, dict[str, Any]]:
     """The input documents of both stages."""
-    from nvnmd.demo_data import RCUT, SEL, TYPE_MAP
+    from nvnmd.demo_data import RCUT, RECIPES
 
-    nvnmd = {"version": 0, "max_nnei": 128, "net_size": 128, "sel": list(SEL), "rcut": RCUT,
-             "rcut_smth": 0.5, "type_map": list(TYPE_MAP)}
+    recipe = RECIPES[version]
+    sel = list(recipe.sel) if version == 0 else recipe.sel[0]
+    nvnmd = {"version": version, "max_nnei": 128, "net_size": 128, "sel": sel, "rcut": RCUT,
+             "rcut_smth": 0.5, "type_map": list(recipe.type_map)}
     data = {"training_data": {"systems": str(folder / "data" / "training"), "batch_size": 2},
             "validation_data": {"systems": str(folder / "data" / "validation"), "batch_size": 6,
                                 "numb_btch": 3}}

@@ -1,4 +1,4 @@
-"""A small alloy data set that labels itself: copper-gold with ASE's effective medium theory.
+"""Small alloy data sets that label themselves with ASE's effective medium theory.
 
 Everything follows from one seed. Positions and cells are rounded to binary32, as the files hold
 them, before energies, forces and virials are computed.
@@ -16,10 +16,7 @@ from ase.calculators.emt import EMT
 from ase.md.langevin import Langevin
 from numpy.typing import NDArray
 
-TYPE_MAP = ("Cu", "Au")
 RCUT = 6.0
-# room for the densest frames; a sum of at most 96 keeps NIX at 64, and with it the descriptor large
-SEL = (52, 44)
 MELT_KELVIN = 1800.0
 MELT_STEP_FS = 4.0
 MELT_WARM_UP, MELT_INTERVAL = 100, 10
@@ -27,20 +24,54 @@ MELT_WARM_UP, MELT_INTERVAL = 100, 10
 
 @dataclass(frozen=True, kw_only=True)
 class Alloy:
-    """A cell of 32 atoms: lattice constant in Å and number of gold atoms."""
+    """A cell of 32 atoms: lattice constant in Å and number of atoms of each type."""
 
     name: str
     lattice: float
-    gold: int
+    counts: tuple[int, ...]
 
 
-ALLOYS = (
-    Alloy(name="cu18au14", lattice=3.85, gold=14),
-    Alloy(name="cu16au16", lattice=3.88, gold=16),
-)
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What the demo of one NVNMD version is about."""
+
+    title: str
+    type_map: tuple[str, ...]
+    sel: tuple[int, ...]
+    alloys: tuple[Alloy, ...]
 
 
-def make_data(folder: Path, *, seed: int = 1, training: int = 20, validation: int = 6) -> None:
+RECIPES = {
+    0: Recipe(
+        title="copper-gold",
+        type_map=("Cu", "Au"),
+        # room for the densest frames; a sum of at most 96 keeps NIX at 64, and with it the
+        # descriptor large
+        sel=(52, 44),
+        alloys=(
+            Alloy(name="cu18au14", lattice=3.85, counts=(18, 14)),
+            Alloy(name="cu16au16", lattice=3.88, counts=(16, 16)),
+        ),
+    ),
+    1: Recipe(
+        title="copper-silver-gold-nickel-palladium",
+        type_map=("Cu", "Ag", "Au", "Ni", "Pd"),
+        # more than 96, so that NIX is 128: without a mean s is larger than in version 0, and with
+        # it the descriptor, which must stay below 8
+        sel=(100,),
+        # one alloy of all elements, two that lack some
+        alloys=(
+            Alloy(name="cu8ag6au6ni6pd6", lattice=3.84, counts=(8, 6, 6, 6, 6)),
+            Alloy(name="ag12au12pd8", lattice=4.04, counts=(0, 12, 12, 0, 8)),
+            Alloy(name="cu12ni12pd8", lattice=3.68, counts=(12, 0, 0, 12, 8)),
+        ),
+    ),
+}
+
+
+def make_data(
+    folder: Path, recipe: Recipe, *, seed: int = 1, training: int = 20, validation: int = 6
+) -> None:
     """Write the systems ``training/*`` and ``validation/*`` in deepmd/npy layout.
 
     Each alloy is one system with three sets: crystals with small displacements, strained cells, and
@@ -50,31 +81,36 @@ def make_data(folder: Path, *, seed: int = 1, training: int = 20, validation: in
     ----------
     folder : Path
         Where to write.
+    recipe : Recipe
+        Which alloys.
     seed : int
         Seed of everything random.
     training, validation : int
         Frames per set.
     """
     for part, frames in (("training", training), ("validation", validation)):
-        for alloy in ALLOYS:
+        for alloy in recipe.alloys:
             # a string of integers names a stream of its own for each part and alloy
-            rng = np.random.default_rng([seed, part == "validation", alloy.gold])
-            crystal = crystal_of(alloy, rng)
+            rng = np.random.default_rng([seed, part == "validation", *alloy.counts[1:]])
+            crystal = crystal_of(alloy, recipe.type_map, rng)
             sets = [[displaced(crystal, rng, strain=0.0, shift=0.03) for _ in range(frames)],
                     [displaced(crystal, rng, strain=0.03, shift=0.06) for _ in range(frames)],
                     melt(crystal, rng, frames)]
-            write_system(folder / part / alloy.name, sets)
+            write_system(folder / part / alloy.name, recipe.type_map, sets)
 
 
-def crystal_of(alloy: Alloy, rng: np.random.Generator) -> Atoms:
-    """An fcc cell of 2 x 2 x 2 cubes with gold on random sites."""
+def crystal_of(alloy: Alloy, type_map: tuple[str, ...], rng: np.random.Generator) -> Atoms:
+    """An fcc cell of 2 x 2 x 2 cubes with the types on random sites."""
     atoms = bulk("Cu", "fcc", a=alloy.lattice, cubic=True).repeat((2, 2, 2))
-    sites = rng.choice(len(atoms), alloy.gold, replace=False)
-    symbols = np.array(["Cu"] * len(atoms), dtype=object)
-    symbols[sites] = "Au"
+    kinds = np.zeros(len(atoms), dtype=np.int64)
+    free = np.arange(len(atoms))
+    for kind, count in enumerate(alloy.counts[1:], start=1):
+        sites = rng.choice(free, count, replace=False)
+        kinds[sites] = kind
+        free = np.setdiff1d(free, sites)
     # atoms of one kind together, so that every frame of a system has the same order of types
-    atoms.positions = atoms.positions[np.argsort(symbols == "Au", kind="stable")]
-    atoms.set_chemical_symbols(sorted(symbols, key=TYPE_MAP.index))
+    atoms.positions = atoms.positions[np.argsort(kinds, kind="stable")]
+    atoms.set_chemical_symbols([type_map[kind] for kind in np.sort(kinds)])
     return atoms
 
 
@@ -103,12 +139,12 @@ def melt(atoms: Atoms, rng: np.random.Generator, frames: int) -> list[Atoms]:
     return taken
 
 
-def write_system(folder: Path, sets: list[list[Atoms]]) -> None:
+def write_system(folder: Path, type_map: tuple[str, ...], sets: list[list[Atoms]]) -> None:
     """Label frames and write them as the sets of one system."""
     folder.mkdir(parents=True, exist_ok=True)
-    types = [TYPE_MAP.index(symbol) for symbol in sets[0][0].symbols]
+    types = [type_map.index(symbol) for symbol in sets[0][0].symbols]
     (folder / "type.raw").write_text("".join(f"{t}\n" for t in types))
-    (folder / "type_map.raw").write_text("".join(f"{name}\n" for name in TYPE_MAP))
+    (folder / "type_map.raw").write_text("".join(f"{name}\n" for name in type_map))
     for index, frames in enumerate(sets):
         part = folder / f"set.{index:03d}"
         part.mkdir(exist_ok=True)

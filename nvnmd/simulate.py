@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from nvnmd.atomic_file import atomic_write
 from nvnmd.float_model import NumpyMath, Shape, atomic_energies
+from nvnmd.float_types import type_terms
 from nvnmd.neighbors import Neighborhood
 from nvnmd.quantize.forces import Forces, assemble_forces
 
@@ -75,8 +76,12 @@ def choose_atoms(total: int, count: int | None) -> NDArray[np.int64]:
 
 
 def float_pairs(model: Model, center_types: NDArray[np.integer], rij: Floats,
-                mask: NDArray[np.bool_]) -> tuple[Floats, Floats]:
+                mask: NDArray[np.bool_], neighbor_types: NDArray[np.integer]
+                ) -> tuple[Floats, Floats]:
     """Atomic energies (n,) and dE/d(rij) (n, m, 3) of the float model; centres sorted by type."""
+    terms = None
+    if model.tweight is not None:
+        terms = type_terms(NumpyMath(), model.type_embedding, model.type_net, model.tweight)
     layers = list(zip(model.fit_weights, model.fit_biases, strict=True))
     shape = Shape(
         atoms=tuple(int(np.sum(center_types == t)) for t in range(model.ntypes)),
@@ -84,8 +89,9 @@ def float_pairs(model: Model, center_types: NDArray[np.integer], rij: Floats,
         axis_neuron=model.axis_neuron)
     energy, pair = atomic_energies(
         NumpyMath(), shape, model.embedding,
-        [[(w[t], b[t]) for w, b in layers] for t in range(model.ntypes)],
-        model.t_bias_atom_e, model.davg, model.dstd, rij, mask)
+        [[(w[t], b[t]) for w, b in layers] for t in range(len(layers[0][0]))],
+        model.t_bias_atom_e, model.davg, model.dstd, rij, mask, terms,
+        np.maximum(neighbor_types, 0))
     return energy, pair
 
 
@@ -156,7 +162,8 @@ def _judge(model: Model, hood: Neighborhood, chosen: NDArray[np.int64], run: Rtl
            max_float_error: float) -> Simulation:
     centers = hood.center_types[chosen]
     if model.embedding:
-        float_energy, pair = float_pairs(model, centers, hood.rij[chosen], hood.mask[chosen])
+        float_energy, pair = float_pairs(model, centers, hood.rij[chosen], hood.mask[chosen],
+                                     hood.neighbor_types[chosen])
         de = run.energy + model.t_bias_atom_e[centers] - float_energy
         df = _force_on_all(hood, chosen, run.deriv) - _pair_force(hood, chosen, pair)
         sizes = {

@@ -9,18 +9,20 @@ from ase.calculators.emt import EMT
 
 from nvnmd.data import find_systems, load_system
 from nvnmd.demo import CNN_STEPS, MARK, Report, documents, prepare, summary
-from nvnmd.demo_data import RCUT, SEL, TYPE_MAP, make_data
+from nvnmd.demo_data import RCUT, RECIPES, make_data
 from nvnmd.errors import InputError
 from nvnmd.evaluate import Errors
 from nvnmd.input_schema import load_input
 from nvnmd.neighbors import build_neighborhood
 from nvnmd.simulate import Simulation
 
+TYPE_MAP, SEL = RECIPES[0].type_map, RECIPES[0].sel
+
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("demo") / "data"
-    make_data(folder, training=1, validation=1)
+    make_data(folder, RECIPES[0], training=1, validation=1)
     return folder
 
 
@@ -53,7 +55,7 @@ def test_labels_are_those_of_the_rounded_positions(data):
 
 
 def test_one_seed_one_data_set(data, tmp_path):
-    make_data(tmp_path, training=1, validation=1)
+    make_data(tmp_path, RECIPES[0], training=1, validation=1)
     names = sorted(p.relative_to(data) for p in data.rglob("*.npy"))
     assert len(names) == 2 * 2 * 3 * 5
     for name in names:
@@ -72,6 +74,27 @@ def test_documents_are_valid(data, tmp_path):
         config = load_input(tmp_path / name)
         assert len(config.training.systems) == len(config.training.validation_systems) == 2
     assert load_input(tmp_path / "input_cnn.json").training.numb_steps == CNN_STEPS
+
+
+def test_data_and_documents_of_version_1(tmp_path):
+    """Five elements, of which two systems lack some; `sel` holds the densest frame."""
+    import json
+
+    recipe = RECIPES[1]
+    make_data(tmp_path / "data", recipe, training=2, validation=1)
+    systems = [load_system(f, recipe.type_map) for f in find_systems(tmp_path / "data/training")]
+    kinds = [set(system.types) for system in systems]
+    assert set.union(*kinds) == set(range(5)) and sorted(map(len, kinds)) == [3, 3, 5]
+    for system in systems:
+        assert system.natoms == 32
+        for frame in range(system.nframes):
+            hood = build_neighborhood(system.coord[frame], system.cell(frame), system.types,
+                                      recipe.sel, RCUT, ntypes=5)
+            assert hood.counts.sum(axis=1).min() > 40
+    for name, document in documents(tmp_path, 1).items():
+        (tmp_path / name).write_text(json.dumps(document))
+        config = load_input(tmp_path / name)
+        assert (config.version, config.descriptor.sel, config.ntypes) == (1, (100,), 5)
 
 
 def test_folder_of_the_demo(tmp_path):
@@ -100,7 +123,7 @@ def test_summary(tmp_path, capsys):
         energy_rms=0.002, force_max=0.0, force_rms=0.125, first=None, problems=(), summary={})
     (tmp_path / "hdl").mkdir()
     (tmp_path / "hdl" / "file").write_bytes(bytes(2_500_000))
-    summary(tmp_path, report)
+    summary(tmp_path, report, "an alloy")
     rows = [[cell.strip() for cell in line.split("│")[1:-1]]
             for line in capsys.readouterr().out.splitlines() if "│" in line]
     assert ["RMSE of the float network", "250", "0.25", "250"] in rows
