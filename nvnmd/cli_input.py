@@ -10,7 +10,6 @@ from typing import Any
 
 from nvnmd.cli_common import add_command, log, warn
 from nvnmd.errors import InputError
-from nvnmd.input_policy import AUTO_FACTOR
 
 
 def add_commands(commands: Any) -> None:
@@ -48,6 +47,7 @@ def add_commands(commands: Any) -> None:
 def show_neighbors(args: argparse.Namespace) -> int:
     """Run `nvnmd neighbor-stat`."""
     from nvnmd.data import find_systems, load_systems
+    from nvnmd.input_policy import AUTO_FACTOR
     from nvnmd.neighbor_stat import auto_sel, neighbor_stat
 
     if not 0.0 < args.rcut < math.inf:
