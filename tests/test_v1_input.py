@@ -43,7 +43,8 @@ def test_long_form_reads_back():
 @pytest.mark.parametrize("section, changes, line", [
     ("nvnmd", {"sel": [48, 48]}, "nvnmd/sel: got [48, 48], expected one integer"),
     ("nvnmd", {"sel": 129}, "nvnmd/sel: got a sum of 129, expected at most nvnmd/max_nnei = 128"),
-    ("nvnmd", {"type_map": NAMES}, "nvnmd/type_map: got 33 types, expected at most 32 in version 1"),
+    ("nvnmd", {"type_map": NAMES},
+     "nvnmd/type_map: got 33 types, expected at most 32 in version 1"),
 ])
 def test_mistakes(section, changes, line):
     with pytest.raises(InputError) as caught:
