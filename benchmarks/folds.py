@@ -1,7 +1,7 @@
 """Cycles per atom and FPGA resources of the accelerator in several folds, each proved equal first.
 
 For every fold: simulate full neighbour lists back to back, compare every word with the integer
-reference, and count what `yosys synth_ecp5` makes of the Verilog (one type in the memories). Run:
+reference, and count what `yosys synth_ecp5` makes of each unit (one type in the memories). Run:
 
     python benchmarks/folds.py [--folds 32x32 8x128] [--no-synth] [--work DIR]
 """
@@ -20,7 +20,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from golden_data import load_fixture
 
 from nvnmd.hdl.export import config_for
-from nvnmd.hdl.resources import count_resources
+from nvnmd.hdl.params import AcceleratorConfig
+from nvnmd.hdl.resources import Resources, count_resources
 from nvnmd.neighbors import build_neighborhood
 from nvnmd.sim.accelerator import Atoms, run_accelerator
 
@@ -39,7 +40,22 @@ def full_lists() -> tuple:
     assert fullest is not None
     chosen = np.sort(np.resize(np.arange(len(fullest.order)), ATOMS))
     return run.model, Atoms(fullest.center_types[chosen], fullest.rij[chosen],
-                            fullest.mask[chosen], fullest.slot_types)
+                            fullest.mask[chosen], fullest.neighbor_types[chosen])
+
+
+def show_resources(cfg: AcceleratorConfig) -> None:
+    """Print the cells of each unit and their sum."""
+    total = Resources(0, 0, 0, 0, 0, 0)
+    for name, found in count_resources(cfg):
+        total += found
+        print(f"  {name:28s}{cells(found)}", flush=True)
+    print(f"  {'sum, synth_ecp5':28s}{cells(total)}", flush=True)
+
+
+def cells(found: Resources) -> str:
+    """The counts as one line."""
+    return (f"{found.multipliers:5d} MULT18X18D {found.block_ram:5d} DP16KD {found.lut4:7d} LUT4 "
+            f"{found.carry:6d} CCU2C {found.flip_flops:7d} FF {found.distributed_ram:6d} DPR16X4")
 
 
 def main() -> int:
@@ -60,14 +76,11 @@ def main() -> int:
             run = run_accelerator(model, cfg, atoms, work / text, build_dir=work)
             result = run.comparison
             bad += not result.equal or bool(run.status)
-            line = (f"fold {fold:2d}, {cols:3d} fitting multipliers: {result.compared} words "
-                    f"compared, {result.differing} differ, {run.cycles_per_atom:.0f} cycles/atom")
+            print(f"fold {fold:2d}, {cols:3d} fitting multipliers: {result.compared} words "
+                  f"compared, {result.differing} differ, {run.cycles_per_atom:.0f} cycles/atom",
+                  flush=True)
             if not args.no_synth:
-                found = count_resources(config_for(model, fold=fold, fit_cols=cols, ntypes=1))
-                line += (f"; synth_ecp5: {found.multipliers} MULT18X18D, {found.block_ram} DP16KD, "
-                         f"{found.lut4} LUT4, {found.carry} CCU2C, {found.flip_flops} FF, "
-                         f"{found.distributed_ram} DPR16X4")
-            print(line, flush=True)
+                show_resources(config_for(model, fold=fold, fit_cols=cols, ntypes=1))
     return 1 if bad else 0
 
 

