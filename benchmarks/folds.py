@@ -45,11 +45,16 @@ def full_lists() -> tuple:
 
 def show_resources(cfg: AcceleratorConfig) -> None:
     """Print the cells of each unit and their sum."""
-    total = Resources(0, 0, 0, 0, 0, 0)
+    total, missing = Resources(0, 0, 0, 0, 0, 0), []
     for name, found in count_resources(cfg):
-        total += found
-        print(f"  {name:28s}{cells(found)}", flush=True)
-    print(f"  {'sum, synth_ecp5':28s}{cells(total)}", flush=True)
+        if isinstance(found, Resources):
+            total += found
+            print(f"  {name:28s}{cells(found)}", flush=True)
+        else:
+            missing.append(name)
+            print(f"  {name:28s}not counted: {found}", flush=True)
+    without = f" without {', '.join(missing)}" if missing else ""
+    print(f"  sum of synth_ecp5{without}: {cells(total)}", flush=True)
 
 
 def cells(found: Resources) -> str:

@@ -67,7 +67,7 @@ class Resources:
         )
 
 
-def count_resources(cfg: AcceleratorConfig) -> Iterator[tuple[str, Resources]]:
+def count_resources(cfg: AcceleratorConfig) -> Iterator[tuple[str, Resources | NvnmdError]]:
     """Synthesise the units of a configuration one by one, and count their cells.
 
     The flat design is more than the mapper takes in the memory it has; what lies between the units
@@ -75,17 +75,21 @@ def count_resources(cfg: AcceleratorConfig) -> Iterator[tuple[str, Resources]]:
 
     Yields
     ------
-    name, Resources
+    name, Resources or NvnmdError
+        The error where Yosys gave up on that unit; the others are counted all the same.
 
     Raises
     ------
     ToolMissingError
         If Yosys is not installed.
-    NvnmdError
-        If it fails.
     """
     for name, unit in _UNITS.items():
-        yield name, count_cells(to_verilog(unit(cfg), "unit"), name)
+        try:
+            yield name, count_cells(to_verilog(unit(cfg), "unit"), name)
+        except ToolMissingError:
+            raise
+        except NvnmdError as error:
+            yield name, error
 
 
 def count_cells(verilog: str, name: str) -> Resources:
