@@ -174,6 +174,7 @@ def _write_hex(path: Path, beats: np.ndarray, last: np.ndarray) -> None:
 
 
 def _manifest(model: Model, cfg: AcceleratorConfig, folder: Path) -> dict[str, Any]:
+    schedule = latencies(cfg)
     start = 1
     memory_map = []
     for section, beats in section_beats(cfg).items():
@@ -194,8 +195,8 @@ def _manifest(model: Model, cfg: AcceleratorConfig, folder: Path) -> dict[str, A
             "fix_fraction": cfg.fix_frac,
         },
         "latency": {
-            **latencies(cfg).to_dict(),
-            "cycles_per_atom_full_list": latencies(cfg).cycles_per_atom(model.nnei),
+            **schedule.to_dict(),
+            "cycles_per_atom_full_list": schedule.cycles_per_atom(model.nnei),
         },
         "fingerprint": f"{fingerprint(cfg):08x}",
         "memory_map": memory_map,
