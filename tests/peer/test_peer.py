@@ -50,5 +50,5 @@ def test_both_stages(capacity, ntypes, tmp_path):
         near = neighbours(run, frame)
         if frame.slots:
             check_neighbours(near, frame)
-        check_quantized(run, frame, near)
+        check_quantized(run.model, frame, near)
         check_continuous(run, frame)
