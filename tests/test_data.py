@@ -127,8 +127,9 @@ BAD = {
     "no box": (lambda f: (f / "set.001/box.npy").unlink(), r"box\.npy: missing.*nopbc"),
     "virial in one set": (lambda f: np.save(f / "set.001/virial.npy", np.zeros((1, 9))),
                           r"set\.000/virial\.npy: missing, but"),
-    "mixed types": (lambda f: np.save(f / "set.000/real_atom_types.npy", np.zeros((2, 3))),
-                    "mixed-type layout"),
+    "mixed types in one set": (
+        lambda f: np.save(f / "set.000/real_atom_types.npy", np.zeros((2, 3))),
+        r"set\.001/real_atom_types\.npy: missing, but .*/set\.000 has it"),
     "no types": (lambda f: (f / "type.raw").unlink(), r"type\.raw: missing"),
     "no atoms": (lambda f: (f / "type.raw").write_text("\n"), r"type\.raw: .* has no atoms"),
     "type word": (lambda f: (f / "type.raw").write_text("0 Cu 0"), "'Cu'"),
