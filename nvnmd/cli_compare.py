@@ -23,7 +23,7 @@ def add_commands(commands: Any) -> None:
     parser.add_argument("a", metavar="A", help="a model file or run folder")
     parser.add_argument("b", metavar="B", nargs="?", help="another one")
     parser.add_argument("-s", "--system", metavar="SYSTEM", required=True, type=Path,
-                        help="a system in deepmd/npy layout")
+                        help="a system (folder or FILE.hdf5#/PATH)")
     parser.add_argument("--backends", metavar="X,Y",
                         help="compare two backends of A: float, reference (the NumPy definition), "
                              "fixed or sim")
@@ -43,7 +43,8 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"--backends: got {args.backends!r}, expected two names and a comma")
     from nvnmd.api import load_model
     from nvnmd.compare import compare_backends, compare_models
-    from nvnmd.data import load_system
+    from nvnmd.data import load_groups
+    from nvnmd.data_mixed import find_frame
     from nvnmd.evaluate import FloatNetwork, frame_neighborhood
 
     models = []
@@ -57,11 +58,9 @@ def run(args: argparse.Namespace) -> int:
         from nvnmd.sim.runner import find_tools
 
         find_tools()
-    system = load_system(args.system, models[0].type_map, require=())
-    if not 0 <= args.frame < system.nframes:
-        raise InputError(f"--frame: got {args.frame}, expected 0 to {system.nframes - 1} "
-                         f"for {args.system}")
-    hood = frame_neighborhood(models[0], system, args.frame, args.overflow)
+    groups = load_groups(args.system, models[0].type_map, require=())
+    system, frame = find_frame(groups, args.frame)
+    hood = frame_neighborhood(models[0], system, frame, args.overflow)
     if hood.dropped:
         warn(f"{args.system}: {hood.dropped} neighbours beyond sel were dropped")
     if len(models) == 2:

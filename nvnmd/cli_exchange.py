@@ -41,8 +41,9 @@ def add_commands(commands: Any) -> None:
     export.add_argument("-o", "--output", metavar="PATH", type=Path, required=True,
                         help="the folder or file to write")
     export.add_argument("-s", "--system", metavar="SYSTEM", type=Path,
-                        help="a system in deepmd/npy layout to measure on what the weights of "
-                             "model.pb lose (default: a crystal made for this)")
+                        help="a system (folder or FILE.hdf5#/PATH) of one composition to measure "
+                             "on what the weights of model.pb lose (default: a crystal made for "
+                             "this)")
     export.add_argument("-n", "--numb-test", metavar="N", type=positive, default=1,
                         help="frames of the system, from the first (default: 1)")
 

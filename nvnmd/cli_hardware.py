@@ -36,7 +36,7 @@ def add_commands(commands: Any) -> None:
                   "nvnmd_qnn -s data/validation --atoms 50 --fold 8 -o sim_out"])
     _add_model(simulate_)
     simulate_.add_argument("-s", "--system", metavar="SYSTEM", required=True, type=Path,
-                           help="a system in deepmd/npy layout")
+                           help="a system (folder or FILE.hdf5#/PATH)")
     simulate_.add_argument("--frame", metavar="K", type=int, default=0,
                            help="frame of the system, counted from 0 (default: 0)")
     simulate_.add_argument("-o", "--output", metavar="DIR", type=Path, default=Path("nvnmd_sim"),
@@ -91,17 +91,15 @@ def simulate(args: argparse.Namespace) -> int:
 
     model = Model.load(path)
     find_tools()
-    from nvnmd.data import load_system
-    from nvnmd.errors import InputError
+    from nvnmd.data import load_groups
+    from nvnmd.data_mixed import find_frame
     from nvnmd.evaluate import frame_neighborhood
     from nvnmd.hdl.export import config_for
     from nvnmd.simulate import simulate_hood
 
-    system = load_system(args.system, model.type_map, require=())
-    if not 0 <= args.frame < system.nframes:
-        raise InputError(f"--frame: got {args.frame}, expected 0 to {system.nframes - 1} "
-                         f"for {args.system}")
-    hood = frame_neighborhood(model, system, args.frame, args.overflow)
+    groups = load_groups(args.system, model.type_map, require=())
+    system, frame = find_frame(groups, args.frame)
+    hood = frame_neighborhood(model, system, frame, args.overflow)
     if hood.dropped:
         warn(f"{args.system}: {hood.dropped} neighbours beyond sel were dropped")
     cfg = config_for(model, fold=args.fold, fit_cols=args.fit_cols, fit_rows=args.fit_rows)

@@ -37,7 +37,8 @@ def add_commands(commands: Any) -> None:
                     "the choice of sel, and show the smallest distance.",
         examples=["-s data -r 6.0 -t Ge Te"])
     stat.add_argument("-s", "--system", metavar="DIR", required=True,
-                      help="folder with systems below it")
+                      help="a system (folder or FILE.hdf5#/PATH), or a folder or file with systems "
+                           "below it")
     stat.add_argument("-r", "--rcut", metavar="R", type=float, required=True,
                       help="cut-off radius in Å")
     stat.add_argument("-t", "--type-map", metavar="NAME", nargs="+", required=True,

@@ -35,7 +35,8 @@ def add_commands(commands: Any) -> None:
                         help="model.nvnmd, the folder that holds it, or a folder of train-cnn "
                              "(with --backend float)")
     parser.add_argument("-s", "--system", metavar="SYSTEM", required=True,
-                        help="a system in deepmd/npy layout, or a folder with systems below it")
+                        help="a system (folder or FILE.hdf5#/PATH), or a folder or file with "
+                             "systems below it")
     parser.add_argument("-n", "--numb-test", metavar="N", type=positive,
                         help="frames of each system, from the first (default: all)")
     parser.add_argument("-d", "--detail-file", metavar="PREFIX",
@@ -50,7 +51,8 @@ def add_commands(commands: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run `nvnmd test`."""
     model = load_network(args.model)
-    from nvnmd.data import find_systems, load_system
+    from nvnmd.data import find_systems, load_groups
+    from nvnmd.data_mixed import first_frames
     from nvnmd.evaluate import combine, errors_against_labels, evaluate_system
 
     if args.backend == "sim":
@@ -61,13 +63,18 @@ def run(args: argparse.Namespace) -> int:
     # one folder for all systems, so that the simulator is built once
     with tempfile.TemporaryDirectory(prefix="nvnmd-test-") as work:
         for index, folder in enumerate(find_systems(args.system)):
-            system = load_system(folder, model.type_map, require=())
-            count = min(args.numb_test or system.nframes, system.nframes)
-            prediction = evaluate_system(model, system, args.backend, frames=count,
-                                         overflow=args.overflow, work_dir=Path(work))
-            if prediction.dropped:
-                warn(f"{folder}: {prediction.dropped} neighbours beyond sel were dropped")
-            errors = errors_against_labels(system, prediction)
+            groups = load_groups(folder, model.type_map, require=())
+            count = sum(group.nframes for group in groups)
+            count = min(args.numb_test or count, count)
+            # one in all but the mixed layout
+            found = [(group, evaluate_system(model, group, args.backend, frames=frames,
+                                             overflow=args.overflow, work_dir=Path(work)))
+                     for group, frames in zip(groups, first_frames(groups, count), strict=True)
+                     if frames]
+            dropped = sum(prediction.dropped for _, prediction in found)
+            if dropped:
+                warn(f"{folder}: {dropped} neighbours beyond sel were dropped")
+            errors = combine([errors_against_labels(*one) for one in found])
             parts.append(errors)
             log(banner("output of nvnmd test"))
             log(f"# testing system : {folder}")
@@ -75,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
             for line in error_lines(errors):
                 log(line)
             if args.detail_file:
-                write_details(args.detail_file, system, prediction, append=index > 0)
+                write_details(args.detail_file, found, append=index > 0)
     log(banner("weighted average of errors"))
     log(f"# number of systems : {len(parts)}")
     for line in error_lines(combine(parts)):
@@ -113,27 +120,43 @@ def error_lines(errors: dict[str, Errors]) -> list[str]:
     return lines or ["no labels to compare with"]
 
 
-def write_details(prefix: str, system: System, prediction: Prediction, *, append: bool) -> None:
-    """Write label and prediction side by side, one file per quantity that has labels."""
+def write_details(prefix: str, parts: list[tuple[System, Prediction]], *, append: bool) -> None:
+    """Write label and prediction side by side, one file per quantity that has labels.
+
+    `parts` are the compositions of one system; frames and atoms are written in the order of its
+    files.
+    """
     import numpy as np
 
-    count, n = prediction.atom_energy.shape
     axes = "xyz"
-    tables = []
-    if system.energy is not None:
-        energy = np.stack([system.energy[:count], prediction.energy], axis=1)
-        tables += [("e", ["e"], energy), ("e_peratom", ["e"], energy / n)]
-    if system.force is not None:
-        both = [system.force[:count].reshape(-1, 3), prediction.force.reshape(-1, 3)]
-        tables.append(("f", [f"f{a}" for a in axes], np.concatenate(both, axis=1)))
-    if system.virial is not None:
-        both = [system.virial[:count].reshape(-1, 9), prediction.virial.reshape(-1, 9)]
-        virial = np.concatenate(both, axis=1)
-        columns = [f"v{a}{b}" for a in axes for b in axes]
-        tables += [("v", columns, virial), ("v_peratom", columns, virial / n)]
-    for suffix, names, values in tables:
-        header = " ".join(f"{side}_{name}" for side in ("data", "pred") for name in names)
+    columns = {"e": ["e"], "e_peratom": ["e"], "f": [f"f{a}" for a in axes],
+               "v": [f"v{a}{b}" for a in axes for b in axes]}
+    columns["v_peratom"] = columns["v"]
+    rows: dict[str, list[tuple[int, Any]]] = {name: [] for name in columns}
+    for system, found in parts:
+        count, n = found.atom_energy.shape
+        for k in range(count):
+            frame = system.number(k)
+            if system.energy is not None:
+                energy = np.array([[system.energy[k], found.energy[k]]])
+                rows["e"].append((frame, energy))
+                rows["e_peratom"].append((frame, energy / n))
+            if system.force is not None:
+                both = np.concatenate([system.force[k], found.force[k]], axis=1)
+                order = slice(None) if system.atoms is None else np.argsort(system.atoms[k])
+                rows["f"].append((frame, both[order]))
+            if system.virial is not None:
+                virial = np.concatenate([system.virial[k].ravel(), found.virial[k].ravel()])[None]
+                rows["v"].append((frame, virial))
+                rows["v_peratom"].append((frame, virial / n))
+    for suffix, blocks in rows.items():
+        if not blocks:
+            continue
+        blocks.sort(key=lambda block: block[0])
+        header = " ".join(f"{side}_{name}" for side in ("data", "pred")
+                          for name in columns[suffix])
         path = Path(f"{prefix}.{suffix}.out")
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(path, "a" if append else "w", encoding="utf-8") as file:
-            np.savetxt(file, values, header=f"{system.path}: {header}")
+            np.savetxt(file, np.concatenate([block for _, block in blocks]),
+                       header=f"{parts[0][0].path}: {header}")

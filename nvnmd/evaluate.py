@@ -228,7 +228,7 @@ def frame_neighborhood(network: Model | FloatNetwork, system: System, frame: int
                                   type_names=network.type_map,
                                   ntypes=getattr(network, "shared_types", None))
     except NvnmdError as error:
-        raise type(error)(f"{system.path}: frame {frame}: {error}") from error
+        raise type(error)(f"{system.path}: frame {system.number(frame)}: {error}") from error
 
 
 def evaluate_system(network: Model | FloatNetwork, system: System, backend: Backend = "fixed", *,
@@ -263,7 +263,12 @@ def evaluate_system(network: Model | FloatNetwork, system: System, backend: Back
                                   None if system.box is None else system.box[:count],
                                   system.types, backend, overflow=overflow)
     except NvnmdError as error:
-        raise type(error)(f"{system.path}: {error}") from error
+        text = str(error)
+        if system.frames is not None and text.startswith("frame "):
+            # the number that the frame has in the files
+            frame, _, text = text.removeprefix("frame ").partition(":")
+            text = f"frame {system.number(int(frame))}:{text}"
+        raise type(error)(f"{system.path}: {text}") from error
 
 
 def errors_against_labels(system: System, prediction: Prediction) -> dict[str, Errors]:

@@ -63,7 +63,8 @@ def neighbor_stat(systems: Sequence[System], ntypes: int, rcut: float) -> Neighb
                                               system.types, [slots] * ntypes, rcut,
                                               overflow="truncate")
                 except InputError as error:
-                    raise InputError(f"{system.path}: frame {frame}: {error}") from None
+                    number = system.number(frame)
+                    raise InputError(f"{system.path}: frame {number}: {error}") from None
                 if not near.dropped:
                     break
                 slots *= 2
