@@ -69,7 +69,10 @@ class Adam:
         corrected : scalar tensor
             See `corrected_rate`.
         """
-        flat = tf.concat([tf.reshape(g, [-1]) for g in gradients], 0)
+        self.apply_flat(flatten(gradients), corrected)
+
+    def apply_flat(self, flat: Tensor, corrected: Tensor) -> None:
+        """Do the same with the gradients of all variables in one row, as `flatten` gives them."""
         if self.max_norm > 0.0:
             # a gradient of length 0 stays; one that is not finite stays so and is told of later
             flat *= self.max_norm / tf.maximum(tf.norm(flat), self.max_norm)
@@ -83,3 +86,8 @@ class Adam:
             stop = start + int(np.prod(variable.shape))
             variable.assign_sub(tf.reshape(change[start:stop], variable.shape))
             start = stop
+
+
+def flatten(gradients: Sequence[Tensor]) -> Tensor:
+    """Return the gradients of all variables in one row."""
+    return tf.concat([tf.reshape(g, [-1]) for g in gradients], 0)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from nvnmd.batches import Batch, Layout
 from nvnmd.float_model import Shape, atomic_energies
 from nvnmd.float_types import TypeTerms, type_terms
-from nvnmd.tf_adam import Adam
+from nvnmd.tf_adam import Adam, flatten
 from nvnmd.tf_loss import force_difference
 from nvnmd.tf_runtime import tf
 from nvnmd.weights import FloatWeights, Net
@@ -112,7 +112,7 @@ class TfFloatModel:
             self._types = _TypeNets(weights)
             self._variables += self._types.variables
         self._adam = Adam(self._variables, gradient_max_norm)
-        self._functions: dict[tuple[str, Layout], Callable[..., Tensor]] = {}
+        self._functions: dict[tuple[str, Layout], Callable[..., Any]] = {}
 
     @property
     def weights(self) -> FloatWeights:
@@ -182,9 +182,20 @@ class TfFloatModel:
         run = self._function("step", batch.layout, self._step)
         run(*_arguments(batch), tf.constant(scale), tf.constant(corrected, tf.float64))
 
+    def gradient(self, batch: Batch, prefactors: NDArray[np.float64]) -> Tensor:
+        """Return the gradient of a batch's loss by all variables in one row; see `step`."""
+        scale = prefactors * batch.known * np.array([1.0 / batch.natoms, 1.0, 1.0 / batch.natoms])
+        run = self._function("gradient", batch.layout, self._gradient)
+        return run(*_arguments(batch), tf.constant(scale))
+
+    def apply(self, gradient: Tensor, lr: float, step: int) -> None:
+        """Do what is left of `step` once the gradient is known."""
+        corrected = self._adam.corrected_rate(lr, step)
+        self._adam.apply_flat(gradient, tf.constant(corrected, tf.float64))
+
     def _function(
-        self, name: str, layout: Layout, method: Callable[..., Tensor]
-    ) -> Callable[..., Tensor]:
+        self, name: str, layout: Layout, method: Callable[..., Any]
+    ) -> Callable[..., Any]:
         """Return the compiled form of a method for one layout."""
         key = (name, layout)
         if key not in self._functions:
@@ -255,13 +266,15 @@ class TfFloatModel:
             ]
         )
 
-    def _step(self, layout: Layout, *args: Tensor) -> Tensor:
-        *batch, scale, corrected = args
+    def _step(self, layout: Layout, *args: Tensor) -> None:
+        *batch, corrected = args
+        self._adam.apply_flat(self._gradient(layout, *batch), corrected)
+
+    def _gradient(self, layout: Layout, *args: Tensor) -> Tensor:
+        *batch, scale = args
         with tf.GradientTape() as tape:
             loss = tf.reduce_sum(scale * self._errors(layout, *batch))
-        gradients = tape.gradient(loss, self._variables, unconnected_gradients="zero")
-        self._adam.apply(gradients, corrected)
-        return loss
+        return flatten(tape.gradient(loss, self._variables, unconnected_gradients="zero"))
 
 
 def _arguments(batch: Batch) -> tuple[Any, ...]:

@@ -13,7 +13,7 @@ from nvnmd.quantize.model import Model
 from nvnmd.quantize.ops import FIX_FRAC, round_bits
 from nvnmd.quantize.tf_network import FrameTensors, Prediction, TypeTensors, predict
 from nvnmd.quantize.tf_ops import TENSORFLOW
-from nvnmd.tf_adam import Adam
+from nvnmd.tf_adam import Adam, flatten
 from nvnmd.tf_loss import force_difference
 from nvnmd.tf_runtime import tf
 from nvnmd.weights import FloatWeights
@@ -62,6 +62,7 @@ class TfQuantizedModel:
         # one function, compiled anew for each shape and composition that occurs
         self._run_predict = tf.function(self._predict, autograph=False)
         self._run_step = tf.function(self._step, autograph=False)
+        self._run_gradient = tf.function(self._gradient, autograph=False)
 
     @property
     def weights(self) -> FloatWeights:
@@ -112,6 +113,19 @@ class TfQuantizedModel:
             batch.type_counts,
             bool(scale[2] != 0.0),
         )
+
+    def gradient(self, batch: QuantizedBatch, prefactors: NDArray[np.float64]) -> Tensor:
+        """Return the gradient of a batch's loss by all variables in one row."""
+        scale = prefactors * batch.known * np.array([1.0 / batch.natoms, 1.0, 1.0 / batch.natoms])
+        return self._run_gradient(
+            _tensors(batch), _labels(batch), tf.constant(scale), batch.type_counts,
+            bool(scale[2] != 0.0),
+        )
+
+    def apply(self, gradient: Tensor, lr: float, step: int) -> None:
+        """Do what is left of `step` once the gradient is known."""
+        corrected = self._adam.corrected_rate(lr, step)
+        self._adam.apply_flat(gradient, tf.constant(corrected, tf.float64))
 
     def _evaluate(
         self, constants: tuple[Tensor, ...], type_counts: tuple[int, ...], virial: bool
@@ -179,13 +193,22 @@ class TfQuantizedModel:
         corrected: Tensor,
         type_counts: tuple[int, ...],
         virial: bool,
+    ) -> None:
+        gradient = self._gradient(constants, labels, scale, type_counts, virial)
+        self._adam.apply_flat(gradient, corrected)
+
+    def _gradient(
+        self,
+        constants: tuple[Tensor, ...],
+        labels: tuple[Tensor, Tensor, Tensor],
+        scale: Tensor,
+        type_counts: tuple[int, ...],
+        virial: bool,
     ) -> Tensor:
         with tf.GradientTape() as tape:
             loss = self._loss(constants, labels, scale, type_counts, virial)
         # a type without atoms in this batch, or an energy bias in a force loss, has no gradient
-        gradients = tape.gradient(loss, self._adam.variables, unconnected_gradients="zero")
-        self._adam.apply(gradients, corrected)
-        return loss
+        return flatten(tape.gradient(loss, self._adam.variables, unconnected_gradients="zero"))
 
 
 def _tensors(batch: QuantizedBatch) -> tuple[Tensor, ...]:
