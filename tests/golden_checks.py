@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 from golden_data import Frame, GoldenRun
 
+from nvnmd.deepmd_files import read_dict
 from nvnmd.float_model import predict_float
 from nvnmd.mapping.build import build_tables, effective_distance
+from nvnmd.mapping_files import map_folder, tables_from_map
 from nvnmd.neighbors import Neighborhood, Overflow, build_neighborhood
 from nvnmd.quantize.forces import assemble_forces
 from nvnmd.quantize.model import Model
 from nvnmd.quantize.reference import evaluate_atoms
+from nvnmd.weights import FloatWeights
 
 EPS = np.finfo(np.float64).eps
 
@@ -70,9 +75,16 @@ def check_continuous(
     run: GoldenRun, frame: Frame, overflow: Overflow = "error", least_force: float = 0.0
 ) -> None:
     """1e-10 of the frame's largest value; forces of at least `least_force` (eV/Å)."""
-    model = run.model
+    check_float(run.cnn, run.model, frame, overflow, least_force)
+
+
+def check_float(
+    weights: FloatWeights, model: Model, frame: Frame, overflow: Overflow = "error",
+    least_force: float = 0.0,
+) -> None:
+    """The float model of `weights` with the settings of `model`, see `check_continuous`."""
     found = predict_float(
-        run.cnn,
+        weights,
         frame.coord,
         frame.box,
         frame.types,
@@ -126,3 +138,30 @@ def check_tables(run: GoldenRun) -> None:
             want = expected[t, rows]
             error = np.abs(mine[t, rows] - want)
             assert (error <= bound[rows, None] + word * np.abs(want)).all(), (name, t)
+
+
+def check_shared_map(folder: Path, output: Path) -> None:
+    """Version 1: `map.npy` built again from a CNN folder of DeePMD-kit, against the one there.
+
+    Bounds as in `check_tables`; type vectors, gains and deviations agree to 1e-12.
+    """
+    found = read_dict(map_folder(folder, output))
+    wanted = read_dict(folder / "map.npy")
+    assert list(found) == list(wanted)
+    for key in ("cfg_u2s", "cfg_s2g"):
+        assert found[key] == wanted[key]
+    for key in ("t_ebd", "gt", "davg_opp", "dstd_inv"):
+        largest = max(np.abs(wanted[key]).max(), 1e-300)
+        assert found[key].shape == wanted[key].shape
+        assert np.abs(found[key] - wanted[key]).max() <= 1e-12 * largest, key
+    layouts = tables_from_map(wanted)
+    for key in ("s", "s_grad", "h", "h_grad", "g", "g_grad"):
+        (mine,), (theirs,) = found[key], wanted[key]
+        assert mine.shape == theirs.shape
+        steps = (layouts.s_layout if key.startswith("g") else layouts.u_layout).row_steps()[:, None]
+        error = np.abs(mine - theirs)
+        c, d = np.abs(theirs[:, 2::4]).max(), np.abs(theirs[:, 3::4]).max()
+        noise = 48 * EPS * (d + steps * c)
+        assert error[:, 2::4].max() <= 1e-12 * c and error[:, 3::4].max() <= 1e-12 * d, key
+        assert (error[:, 0::4] <= noise / steps**3).all(), key
+        assert (error[:, 1::4] <= noise / steps**2).all(), key

@@ -175,8 +175,9 @@ def _folder_tables(stored: dict[str, Any]) -> dict[str, NDArray]:
     return raw
 
 
-def _folder_frames(folder: Path) -> tuple[Frame, ...]:
-    with np.load(folder / "expected.npz", allow_pickle=False) as data:
+def folder_frames(folder: Path, file: str = "expected.npz") -> tuple[Frame, ...]:
+    """Read frames and DeePMD-kit's results for them, slots of the first one."""
+    with np.load(folder / file, allow_pickle=False) as data:
         return tuple(
             Frame(
                 f"frame{f}",
@@ -228,11 +229,11 @@ def load_type_folder(folder: Path) -> tuple[Model, tuple[Frame, ...]]:
         type_embedding=((cnn["type_embed_net.matrix_1"], cnn["type_embed_net.bias_1"]),),
         type_net=layers(cnn, "filter_type_all", "_two_side_ebd"),
     )
-    return model, _folder_frames(folder)
+    return model, folder_frames(folder)
 
 
-def load_folder(folder: Path) -> GoldenRun:
-    """Read a folder of DeePMD-kit's: `nvnmd_cnn`, `nvnmd_qnn` and `expected.npz`."""
+def load_folder(folder: Path, frames: tuple[Frame, ...] | None = None) -> GoldenRun:
+    """Read `nvnmd_cnn`, `nvnmd_qnn` and, without frames, `expected.npz` of DeePMD-kit's folder."""
     config = read_dict(folder / "nvnmd_cnn" / "config.npy")
     cnn = FloatWeights.from_deepmd(read_dict(folder / "nvnmd_cnn" / "weight.npy"))
     qnn = FloatWeights.from_deepmd(read_dict(folder / "nvnmd_qnn" / "weight.npy"))
@@ -241,4 +242,5 @@ def load_folder(folder: Path) -> GoldenRun:
     layouts = tuple(TableLayout.from_config(stored[k]) for k in ("cfg_u2s", "cfg_s2g"))
     tables = {k: to_flt_table(v, k) for k, v in raw.items()}
     model = _model(_folder_settings(config), tables, layouts, cnn, qnn)
-    return GoldenRun(folder.name, model, cnn, _folder_frames(folder), raw, None)
+    frames = folder_frames(folder) if frames is None else frames
+    return GoldenRun(folder.name, model, cnn, frames, raw, None)

@@ -6,6 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from golden_checks import check_float
 from golden_data import load_type_folder
 from type_models import RCUT, RCUT_SMTH, SEL, SETTINGS, rattled, type_weights
 
@@ -27,12 +28,7 @@ def test_deepmd_kit(shared, f):
     file = folder / "nvnmd_cnn" / "weight.npy"
     weights = FloatWeights.from_deepmd(read_dict(file), str(file))
     model, frames = load_type_folder(folder)
-    frame = frames[f]
-    found = predict_float(weights, frame.coord, frame.box, frame.types, sel=model.sel,
-                          rcut=model.rcut, rcut_smth=model.rcut_smth)
-    for what in ("energy", "atom_energy", "force", "virial"):
-        expected = frame.cnn[what]
-        assert np.abs(getattr(found, what) - expected).max() <= 1e-10 * np.abs(expected).max(), what
+    check_float(weights, model, frames[f])
 
 
 def test_forces_are_derivatives():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from golden_checks import check_shared_map
 from type_models import RCUT, RCUT_SMTH, SEL, type_config, type_weights
 
 from nvnmd.config import DescriptorConfig, FittingConfig
@@ -24,8 +25,6 @@ from nvnmd.mapping_files import (
 from nvnmd.quantize.model import Model, to_flt_table
 from nvnmd.weights import FloatWeights
 
-EPS = np.finfo(np.float64).eps
-
 
 @pytest.fixture
 def weights():
@@ -34,28 +33,7 @@ def weights():
 
 @pytest.mark.shared
 def test_deepmd_kits_map(shared, tmp_path):
-    """Bounds as in version 0: see `golden_checks.check_tables`."""
-    folder = shared / "golden" / "v1_ni128_gete" / "nvnmd_cnn"
-    found = read_dict(map_folder(folder, tmp_path / "map.npy"))
-    wanted = read_dict(folder / "map.npy")
-    assert list(found) == list(wanted)
-    for key in ("cfg_u2s", "cfg_s2g"):
-        assert found[key] == wanted[key]
-    for key in ("t_ebd", "gt", "davg_opp", "dstd_inv"):
-        largest = max(np.abs(wanted[key]).max(), 1e-300)
-        assert found[key].shape == wanted[key].shape
-        assert np.abs(found[key] - wanted[key]).max() <= 1e-12 * largest, key
-    layouts = tables_from_map(wanted)
-    for key in ("s", "s_grad", "h", "h_grad", "g", "g_grad"):
-        (mine,), (theirs,) = found[key], wanted[key]
-        assert mine.shape == theirs.shape
-        steps = (layouts.s_layout if key.startswith("g") else layouts.u_layout).row_steps()[:, None]
-        error = np.abs(mine - theirs)
-        c, d = np.abs(theirs[:, 2::4]).max(), np.abs(theirs[:, 3::4]).max()
-        noise = 48 * EPS * (d + steps * c)
-        assert error[:, 2::4].max() <= 1e-12 * c and error[:, 3::4].max() <= 1e-12 * d, key
-        assert (error[:, 0::4] <= noise / steps**3).all(), key
-        assert (error[:, 1::4] <= noise / steps**2).all(), key
+    check_shared_map(shared / "golden" / "v1_ni128_gete" / "nvnmd_cnn", tmp_path / "map.npy")
 
 
 def test_tables_hold_no_statistics(weights):

@@ -1,7 +1,8 @@
-"""Small Cu-Au and Cu data sets, labelled with ASE's effective medium theory (EMT).
+"""Small alloy data sets, labelled with ASE's effective medium theory (EMT).
 
-Everything here is deterministic: the structures follow from a seed, EMT has no free choice. Runs in
-any environment that has NumPy and ASE, so also in the one DeePMD-kit lives in.
+Alloys of more than seven elements have the labels of pair_alloy.py. Everything here is
+deterministic: the structures follow from a seed, the potentials have no free choice. Runs in any
+environment that has NumPy and ASE, so also in the one DeePMD-kit lives in.
 """
 
 from __future__ import annotations
@@ -11,11 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pair_alloy
 from ase import Atoms
 from ase.build import bulk
 from ase.calculators.emt import EMT
 
-TYPE_MAPS = {1: ("Cu",), 2: ("Cu", "Au"), 3: ("Cu", "Au", "Ag"), 4: ("Cu", "Au", "Ag", "Ni")}
+ELEMENTS = ("Cu", "Au", "Ag", "Ni", "Pd", "Pt", "Al",
+            "Pb", "Rh", "Ir", "Ca", "Sr", "Ac", "Yb", "Th")  # fmt: skip
+"""Metals of fcc lattice; EMT knows the first seven."""
+
+TYPE_MAPS = {n: ELEMENTS[:n] for n in range(1, 16)}
+EMT_TYPES = 7
 
 
 def binary32(values: Any) -> np.ndarray:
@@ -60,7 +67,10 @@ def write_system(folder: Path, frames: list[Atoms], types: np.ndarray, type_map:
     (folder / "set.000").mkdir(parents=True, exist_ok=True)
     (folder / "type.raw").write_text("\n".join(str(t) for t in types) + "\n")
     (folder / "type_map.raw").write_text("\n".join(type_map) + "\n")
-    labels = [label(frame) for frame in frames]
+    if len(type_map) <= EMT_TYPES:
+        labels = [label(frame) for frame in frames]
+    else:
+        labels = [pair_alloy.label(frame, types, len(type_map)) for frame in frames]
     arrays = {
         "coord": [f.positions.ravel() for f in frames],
         "box": [f.cell.array.ravel() for f in frames],
@@ -73,15 +83,21 @@ def write_system(folder: Path, frames: list[Atoms], types: np.ndarray, type_map:
 
 
 def training_set(
-    folder: Path, ntypes: int, *, lattice: tuple[float, float], seed: int, frames: int = 16
+    folder: Path,
+    ntypes: int,
+    *,
+    lattice: tuple[float, float],
+    seed: int,
+    frames: int = 16,
+    present: int | None = None,
 ) -> None:
     """Write a training system: strained and rattled crystals of 32 atoms.
 
-    `lattice` is the range of lattice constants in Å.
+    `lattice` is the range of lattice constants in Å; of the types only the first `present` occur.
     """
     rng = np.random.default_rng(seed)
     type_map = TYPE_MAPS[ntypes]
-    types = rng.permutation(np.arange(32) % ntypes)
+    types = rng.permutation(np.arange(32) % (present or ntypes))
     out = []
     for i in range(frames):
         a = lattice[0] + (lattice[1] - lattice[0]) * i / (frames - 1)
@@ -94,17 +110,18 @@ def write_input(
     path: Path,
     *,
     max_nnei: int,
-    sel: list[int],
+    sel: list[int] | int,
     rcut: float,
     ntypes: int,
-    system: str,
+    system: str | list[str],
     steps: int,
     rates: tuple[float, float],
 ) -> None:
-    """Write a training input of DeePMD-kit's NVNMD form (version 0)."""
+    """Write a training input of DeePMD-kit's NVNMD form; one `sel` for all types is version 1."""
+    systems = [system] if isinstance(system, str) else system
     document = {
         "nvnmd": {
-            "version": 0,
+            "version": int(isinstance(sel, int)),
             "max_nnei": max_nnei,
             "net_size": 128,
             "sel": sel,
@@ -133,7 +150,7 @@ def write_input(
             "disp_freq": max(steps // 10, 1),
             "save_ckpt": "model.ckpt",
             "save_freq": steps,
-            "training_data": {"systems": [system], "batch_size": [1]},
+            "training_data": {"systems": systems, "batch_size": [1] * len(systems)},
         },
     }
     path.write_text(json.dumps(document, indent=1) + "\n")
