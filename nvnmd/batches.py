@@ -6,14 +6,15 @@ block, and every batch of a `Layout` has the same shapes, so that compiled code 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nvnmd.data import System
 from nvnmd.errors import InputError, NeighborOverflowError
+from nvnmd.loss_terms import known_terms
 from nvnmd.neighbors import Neighborhood, Overflow, build_neighborhood
 from nvnmd.system_probability import BY_SIZE, system_probabilities
 
@@ -187,8 +188,10 @@ class Batch:
         Frame of each row; `f` in rows that hold no atom.
     energy, force, virial : (f,), (a, 3), (f, 3, 3) float64
         Labels, 0 where there are none.
-    known : (3,) float64
-        1 or 0: whether energy, force and virial labels exist.
+    known : (6,) float64
+        1 or 0 for each of `nvnmd.loss_terms.TERMS`: whether its label exists.
+    atom_labels : mapping of str to (a, ...) float64
+        The labels per atom that exist, 0 in rows without an atom.
     """
 
     layout: Layout
@@ -200,6 +203,7 @@ class Batch:
     force: NDArray[np.float64]
     virial: NDArray[np.float64]
     known: NDArray[np.float64]
+    atom_labels: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
 
 
 def make_layouts(
@@ -286,6 +290,7 @@ def pack(
     index = np.full((rows, m), rows, dtype=np.int32)
     frame_of = np.full(rows, layout.frames, dtype=np.int32)
     force = np.zeros((rows, 3))
+    further = {key: np.zeros((rows, *a.shape[2:])) for key, a in data.atom_labels.items()}
     for k, frame in enumerate(frames):
         pairs = cache.pairs(system, int(frame))
         row = first_row[sorted_types] + k * per_type[sorted_types] + rank
@@ -295,6 +300,8 @@ def pack(
         frame_of[row] = k
         if data.force is not None:
             force[row] = data.force[frame][pairs.order]
+        for key, array in further.items():
+            array[row] = data.atom_labels[key][frame][pairs.order]
     chosen = np.asarray(frames, dtype=np.int64)
     none = np.zeros(len(chosen))
     return Batch(
@@ -306,9 +313,8 @@ def pack(
         energy=none if data.energy is None else data.energy[chosen],
         force=force,
         virial=np.zeros((len(chosen), 3, 3)) if data.virial is None else data.virial[chosen],
-        known=np.array(
-            [label is not None for label in (data.energy, data.force, data.virial)], dtype=float
-        ),
+        known=known_terms(data),
+        atom_labels=further,
     )
 
 

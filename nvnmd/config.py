@@ -59,9 +59,12 @@ class LearningRateConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class LossConfig:
-    """Prefactors of the energy, force and virial terms at the start and in the limit.
+    """Prefactors of the loss's terms at the start and in the limit.
 
-    With a `relative_f` in eV/Å a force error counts relative to the force's length plus it.
+    The terms: energy, force, virial, atomic energy, force with a weight per atom, generalised
+    force (`nvnmd.loss_terms`). With a `relative_f` in eV/Å a force error counts relative to the
+    force's length plus it. With `enable_atom_ener_coeff` the energy is a weighted sum of the atomic
+    energies. `numb_generalized_coord` is the number of generalised coordinates.
     """
 
     start_pref_e: float = 0.02
@@ -70,7 +73,15 @@ class LossConfig:
     limit_pref_f: float = 1.0
     start_pref_v: float = 0.0
     limit_pref_v: float = 0.0
+    start_pref_ae: float = 0.0
+    limit_pref_ae: float = 0.0
+    start_pref_pf: float = 0.0
+    limit_pref_pf: float = 0.0
+    start_pref_gf: float = 0.0
+    limit_pref_gf: float = 0.0
     relative_f: float | None = None
+    enable_atom_ener_coeff: bool = False
+    numb_generalized_coord: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

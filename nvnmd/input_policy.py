@@ -270,15 +270,16 @@ def _learning_rate_and_loss() -> dict[str, Rule]:
         "learning_rate_dict": _refused(MULTI), "loss_dict": _refused(MULTI),
         "loss": SECTION, "loss/type": _only("ener", why="an NVNMD model gives energies"),
         **{f"loss[{name}]": _refused(ENERGY) for name in ("ener_spin", "dos", "tensor")},
-        **{f"loss[ener]/{end}_pref_{term}": WEIGHT for term in "efv" for end in ends},
-        **{f"loss[ener]/{end}_pref_{term}": _only(0.0, why=f"{what} are not trained on")
-           for term, what in (("ae", "atomic energies"), ("pf", "per-atom force weights"),
-                              ("gf", "generalised forces")) for end in ends},
+        **{f"loss[ener]/{end}_pref_{term}": WEIGHT
+           for term in ("e", "f", "v", "ae", "pf", "gf") for end in ends},
         "loss[ener]/relative_f": _honoured("The force column of the learning curve is relative "
                                            "then, too.", lambda v: v is None or v > 0,
                                            "null or a number above 0"),
-        "loss[ener]/enable_atom_ener_coeff": _only(False, why="every atom counts once"),
-        "loss[ener]/numb_generalized_coord": _only(0, why="generalised forces are not trained on"),
+        "loss[ener]/enable_atom_ener_coeff": _honoured(
+            "In the losses and their learning curves and in the energy bias; test and the hardware "
+            "sum plainly."),
+        "loss[ener]/numb_generalized_coord": _honoured("", _not_negative,
+                                                       "an integer of at least 0"),
     }
 
 

@@ -22,6 +22,8 @@ from nvnmd.input_policy import DESCRIPTOR, auto_factor, table
 from nvnmd.input_stage import folder_of_stage, stage_of
 from nvnmd.input_tree import DESCRIPTOR_DEFAULT, document_tree, with_defaults
 
+# the terms of the loss, whose prefactors have a start and a limit
+TERMS = ("e", "f", "v", "ae", "pf", "gf")
 MAX_TYPES = {0: 4, 1: 32}
 DEFAULT_RCUT = 6.0
 DEFAULT_RCUT_SMTH = 0.5
@@ -76,6 +78,7 @@ def parse_document(document: dict[str, Any], source: str, *, warn: Warn = _warn,
     stage, cnn_folder = stage_of(given["nvnmd"], mistakes)
     type_map, descriptor = _descriptor(given, version, mistakes)
     learning_rate = _learning_rate(full["learning_rate"], mistakes)
+    loss = _loss(full["loss"], mistakes)
     training = training_config(given["training"], full["training"], mistakes, find_systems)
     mistakes.check()
     if find_systems:
@@ -87,16 +90,13 @@ def parse_document(document: dict[str, Any], source: str, *, warn: Warn = _warn,
     if "numb_test" in given["training"]:
         warn(f"{source}: training/numb_test: has no effect; "
              "use training/validation_data/numb_btch, or `nvnmd test -n`")
-    loss = full["loss"]
     config = RunConfig(
         version=version, max_nnei=given["nvnmd"]["max_nnei"], type_map=type_map,
         descriptor=descriptor,
         fitting=FittingConfig(seed=_seed(model["fitting_net"], given["training"]),
                               rcond=_float(model["fitting_net"].get("rcond"))),
         learning_rate=learning_rate,
-        loss=LossConfig(**{f"{side}_pref_{key}": float(loss[f"{side}_pref_{key}"])
-                           for key in "efv" for side in ("start", "limit")},
-                        relative_f=_float(loss.get("relative_f"))),
+        loss=loss,
         training=training, source=source, stage=stage, cnn_folder=cnn_folder)
     config.normalized.update(normalized_document(config))
     return config
@@ -203,6 +203,18 @@ def _learning_rate(section: dict[str, Any], mistakes: Mistakes) -> LearningRateC
                      if start else "0, as start_lr is 0")
     return LearningRateConfig(start_lr=start, stop_lr=stop, decay_steps=section["decay_steps"],
                               decay_rate=_float(rate))
+
+
+def _loss(section: dict[str, Any], mistakes: Mistakes) -> LossConfig:
+    pairs = {f"{side}_pref_{term}": float(section[f"{side}_pref_{term}"])
+             for term in TERMS for side in ("start", "limit")}
+    count = section["numb_generalized_coord"]
+    if (pairs["start_pref_gf"] or pairs["limit_pref_gf"]) and count == 0:
+        mistakes.add("loss/numb_generalized_coord", count,
+                     "an integer above 0, as start_pref_gf or limit_pref_gf is not 0")
+    return LossConfig(**pairs, relative_f=_float(section.get("relative_f")),
+                      enable_atom_ener_coeff=section["enable_atom_ener_coeff"],
+                      numb_generalized_coord=count)
 
 
 def for_stage(config: RunConfig, stage: str, cnn_folder: str | Path | None = None) -> RunConfig:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nvnmd.batches import NeighborCache
 from nvnmd.errors import RangeError
+from nvnmd.loss_terms import chosen_labels, known_terms
 from nvnmd.qnn_frames import FrameConstants, frame_constants, padded_slots
 from nvnmd.quantize.model import Model
 
@@ -32,8 +33,10 @@ class QuantizedBatch:
         Atoms of each type in a frame.
     energy, force, virial : (f,), (f, n, 3), (f, 3, 3) float64
         Labels, 0 where there are none.
-    known : (3,) float64
-        1 or 0: whether energy, force and virial labels exist.
+    known : (6,) float64
+        1 or 0 for each of `nvnmd.loss_terms.TERMS`: whether its label exists.
+    atom_labels : mapping of str to (f, n, ...) float64
+        The labels per atom that exist.
     """
 
     constants: FrameConstants
@@ -42,6 +45,7 @@ class QuantizedBatch:
     force: NDArray[np.float64]
     virial: NDArray[np.float64]
     known: NDArray[np.float64]
+    atom_labels: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
 
     @property
     def natoms(self) -> int:
@@ -83,7 +87,6 @@ class QuantizedFrames:
         order = np.argsort(data.types, kind="stable")
         chosen = np.asarray(frames, dtype=np.int64)
         count = len(chosen)
-        labels = (data.energy, data.force, data.virial)
         return QuantizedBatch(
             constants=stacked,
             type_counts=tuple(int(c) for c in np.bincount(data.types, minlength=self.model.ntypes)),
@@ -94,7 +97,8 @@ class QuantizedFrames:
                 else data.force[chosen][:, order]
             ),
             virial=np.zeros((count, 3, 3)) if data.virial is None else data.virial[chosen],
-            known=np.array([label is not None for label in labels], dtype=np.float64),
+            known=known_terms(data),
+            atom_labels=chosen_labels(data, chosen, order),
         )
 
     def slots(self, system: int, frame: int) -> tuple[NDArray[np.float64], NDArray[np.int32]]:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nvnmd.config import LearningRateConfig, LossConfig
+from nvnmd.loss_terms import limits, starts
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class LearningRate:
 
 
 def prefactors(loss: LossConfig, lr: float, start_lr: float) -> NDArray[np.float64]:
-    """Return the prefactors of energy, force and virial, (3,).
+    """Return the prefactors of the loss's terms, (6,) in the order of `nvnmd.loss_terms.TERMS`.
 
     Each goes from its start to its limit in proportion to the learning rate:
     ``limit + (start - limit) * lr / start_lr``.
@@ -83,6 +84,5 @@ def prefactors(loss: LossConfig, lr: float, start_lr: float) -> NDArray[np.float
         Learning rate now and at the start.
     """
     share = lr / start_lr if start_lr else 1.0
-    start = np.array([loss.start_pref_e, loss.start_pref_f, loss.start_pref_v])
-    limit = np.array([loss.limit_pref_e, loss.limit_pref_f, loss.limit_pref_v])
+    start, limit = starts(loss), limits(loss)
     return limit + (start - limit) * share

@@ -13,6 +13,7 @@ from nvnmd.data import System
 from nvnmd.errors import InputError
 from nvnmd.float_math import NumpyMath
 from nvnmd.float_nets import switch
+from nvnmd.loss_terms import COEFFICIENT
 
 # A deviation below this is replaced by it, so that nothing is divided by almost nothing.
 PROTECTION = 1e-2
@@ -70,7 +71,7 @@ def collect_statistics(
     Raises
     ------
     InputError
-        No two atoms are within the cut-off, or a system has no energies.
+        No two atoms are within the cut-off.
 
     Notes
     -----
@@ -136,23 +137,23 @@ def energy_bias(
 
     Least squares over all frames; of several solutions (all frames of one composition) the one of
     smallest norm; 0 for a type that no frame has. Singular values below `rcond` times the largest
-    count as 0; by default those below binary64's resolution.
-
-    Raises
-    ------
-    InputError
-        A system has no energies.
+    count as 0; by default those below binary64's resolution. An atom counts as its label
+    `atom_ener_coeff`, if there is one. Systems without energies are left out.
     """
-    rows, energies = [], []
+    rows, energies = [np.zeros((1, ntypes))], [np.zeros(1)]
     for system in systems:
         if system.energy is None:
-            raise InputError(f"{system.path}: no energy.npy, needed for the energy bias")
+            continue
+        coefficients = system.atom_labels.get(COEFFICIENT)
+        if coefficients is not None:
+            rows.append(coefficients @ np.eye(ntypes)[system.types])
+            energies.append(system.energy)
+            continue
         counts = np.bincount(system.types, minlength=ntypes)
         # Frames of one system have one composition: their mean with their number as weight
         # gives the same solution as all of them.
         weight = np.sqrt(system.nframes)
-        rows.append(counts * weight)
-        energies.append(system.energy.mean() * weight)
-    matrix = np.array(rows, dtype=np.float64)
-    solution, *_ = np.linalg.lstsq(matrix, np.array(energies), rcond=rcond)
+        rows.append(counts[None] * weight)
+        energies.append(system.energy.mean(keepdims=True) * weight)
+    solution, *_ = np.linalg.lstsq(np.concatenate(rows), np.concatenate(energies), rcond=rcond)
     return solution

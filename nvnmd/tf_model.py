@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from nvnmd.batches import Batch, Layout
 from nvnmd.float_model import Shape, atomic_energies
 from nvnmd.float_types import TypeTerms, type_terms
+from nvnmd.loss_terms import size_factors
 from nvnmd.tf_adam import Adam, flatten
-from nvnmd.tf_loss import force_difference
+from nvnmd.tf_loss import Found, squared_errors
 from nvnmd.tf_runtime import tf
 from nvnmd.weights import FloatWeights, Net
 
@@ -154,7 +155,7 @@ class TfFloatModel:
         return energy.numpy(), atomic.numpy(), force.numpy(), virial.numpy()
 
     def squared_errors(self, batch: Batch) -> NDArray[np.float64]:
-        """Return the mean squared errors (3,) of energy, force components, virial components."""
+        """Return the mean squared errors (6,); see `nvnmd.tf_loss.squared_errors`."""
         run = self._function("errors", batch.layout, self._errors)
         return run(*_arguments(batch)).numpy()
 
@@ -165,8 +166,8 @@ class TfFloatModel:
         ----------
         batch : Batch
             The frames.
-        prefactors : (3,)
-            Of energy, force and virial; a label that does not exist counts as 0.
+        prefactors : (6,)
+            Of `nvnmd.loss_terms.TERMS`; a term without a label counts as 0.
         lr : float
             Learning rate.
         step : int
@@ -174,17 +175,18 @@ class TfFloatModel:
 
         Notes
         -----
-        Loss: ``pref_e <dE²>/n + pref_f <dF²> + pref_v <dW²>/n``, means over frames and
-        components, n the atoms of a frame. See `nvnmd.tf_adam.Adam`.
+        Loss: ``pref_e <dE²>/n + pref_f <dF²> + pref_v <dW²>/n`` and the terms of labels per
+        atom, means over frames and components, n the atoms of a frame. See
+        `nvnmd.tf_loss.squared_errors` and `nvnmd.tf_adam.Adam`.
         """
         corrected = self._adam.corrected_rate(lr, step)
-        scale = prefactors * batch.known * np.array([1.0 / batch.natoms, 1.0, 1.0 / batch.natoms])
+        scale = prefactors * batch.known * size_factors(batch.natoms)
         run = self._function("step", batch.layout, self._step)
         run(*_arguments(batch), tf.constant(scale), tf.constant(corrected, tf.float64))
 
     def gradient(self, batch: Batch, prefactors: NDArray[np.float64]) -> Tensor:
         """Return the gradient of a batch's loss by all variables in one row; see `step`."""
-        scale = prefactors * batch.known * np.array([1.0 / batch.natoms, 1.0, 1.0 / batch.natoms])
+        scale = prefactors * batch.known * size_factors(batch.natoms)
         run = self._function("gradient", batch.layout, self._gradient)
         return run(*_arguments(batch), tf.constant(scale))
 
@@ -249,21 +251,19 @@ class TfFloatModel:
         rij: Tensor,
         index: Tensor,
         frame: Tensor,
-        energy: Tensor,
-        force: Tensor,
-        virial: Tensor,
+        labels: dict[str, Tensor],
         natoms: Tensor,
     ) -> Tensor:
-        found_e, _, found_f, found_v = self._predict(layout, rij, index, frame)
+        energy, atomic, force, virial = self._predict(layout, rij, index, frame)
+
+        def by_frame(values: Tensor) -> Tensor:
+            return tf.math.unsorted_segment_sum(values, frame, layout.frames + 1)[: layout.frames]
+
         # Rows without an atom have no force and no label: they add nothing to the sum.
-        components = 3.0 * layout.frames * natoms
-        return tf.stack(
-            [
-                tf.reduce_mean((found_e - energy) ** 2),
-                tf.reduce_sum(force_difference(found_f, force, self.relative_f) ** 2)
-                / components,
-                tf.reduce_mean((found_v - virial) ** 2),
-            ]
+        return squared_errors(
+            Found(energy=energy, atomic=atomic, force=force, virial=virial),
+            labels, natoms, by_frame, self.relative_f,
+            present=tf.cast(frame < layout.frames, tf.float64),
         )
 
     def _step(self, layout: Layout, *args: Tensor) -> None:
@@ -279,8 +279,14 @@ class TfFloatModel:
 
 def _arguments(batch: Batch) -> tuple[Any, ...]:
     """Return what `_errors` takes, as tensors."""
-    parts = (batch.rij, batch.index, batch.frame, batch.energy, batch.force, batch.virial)
-    return (*(tf.constant(part) for part in parts), tf.constant(batch.natoms, tf.float64))
+    parts = (batch.rij, batch.index, batch.frame)
+    labels = {"energy": batch.energy, "force": batch.force, "virial": batch.virial}
+    labels |= batch.atom_labels
+    return (
+        *(tf.constant(part) for part in parts),
+        {name: tf.constant(array) for name, array in labels.items()},
+        tf.constant(batch.natoms, tf.float64),
+    )
 
 
 class _TypeNets:

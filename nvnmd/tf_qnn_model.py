@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nvnmd.loss_terms import size_factors
 from nvnmd.qnn_batches import QuantizedBatch
 from nvnmd.quantize.model import Model
 from nvnmd.quantize.ops import FIX_FRAC, round_bits
 from nvnmd.quantize.tf_network import FrameTensors, Prediction, TypeTensors, predict
 from nvnmd.quantize.tf_ops import TENSORFLOW
 from nvnmd.tf_adam import Adam, flatten
-from nvnmd.tf_loss import force_difference
+from nvnmd.tf_loss import Found, squared_errors
 from nvnmd.tf_runtime import tf
 from nvnmd.weights import FloatWeights
 
@@ -90,21 +91,17 @@ class TfQuantizedModel:
         return QuantizedPrediction(*(part.numpy() for part in found))
 
     def squared_errors(self, batch: QuantizedBatch) -> NDArray[np.float64]:
-        """Return the mean squared errors (3,) of energy, force components, virial components."""
+        """Return the mean squared errors (6,); see `nvnmd.tf_loss.squared_errors`."""
         found = self.predict(batch)
-        return np.array(
-            [
-                np.mean((found.energy - batch.energy) ** 2),
-                np.mean(force_difference(found.force, batch.force, self.relative_f) ** 2),
-                np.mean((found.virial - batch.virial) ** 2),
-            ]
-        )
+        parts = Found(energy=found.energy, atomic=found.atom_energy, force=found.force,
+                      virial=found.virial.reshape(-1, 9))
+        return self._errors(parts, _labels(batch)).numpy()
 
     def step(
         self, batch: QuantizedBatch, prefactors: NDArray[np.float64], lr: float, step: int
     ) -> None:
         """Do one Adam step on the loss of a batch; see `nvnmd.tf_model.TfFloatModel.step`."""
-        scale = prefactors * batch.known * np.array([1.0 / batch.natoms, 1.0, 1.0 / batch.natoms])
+        scale = prefactors * batch.known * size_factors(batch.natoms)
         self._run_step(
             _tensors(batch),
             _labels(batch),
@@ -116,7 +113,7 @@ class TfQuantizedModel:
 
     def gradient(self, batch: QuantizedBatch, prefactors: NDArray[np.float64]) -> Tensor:
         """Return the gradient of a batch's loss by all variables in one row."""
-        scale = prefactors * batch.known * np.array([1.0 / batch.natoms, 1.0, 1.0 / batch.natoms])
+        scale = prefactors * batch.known * size_factors(batch.natoms)
         return self._run_gradient(
             _tensors(batch), _labels(batch), tf.constant(scale), batch.type_counts,
             bool(scale[2] != 0.0),
@@ -171,24 +168,26 @@ class TfQuantizedModel:
     def _loss(
         self,
         constants: tuple[Tensor, ...],
-        labels: tuple[Tensor, Tensor, Tensor],
+        labels: dict[str, Tensor],
         scale: Tensor,
         type_counts: tuple[int, ...],
         virial: bool,
     ) -> Tensor:
         found = self._evaluate(constants, type_counts, virial)
-        energy = tf.reduce_sum(self._atom_energy(found.out, type_counts), axis=1)
-        loss = scale[0] * tf.reduce_mean((energy - labels[0]) ** 2)
-        force = force_difference(found.force, labels[1], self.relative_f)
-        loss += scale[1] * tf.reduce_mean(force**2)
-        if virial:
-            loss += scale[2] * tf.reduce_mean((found.virial - labels[2]) ** 2)
-        return loss
+        atomic = self._atom_energy(found.out, type_counts)
+        parts = Found(energy=tf.reduce_sum(atomic, axis=1), atomic=atomic, force=found.force,
+                      virial=found.virial if virial else None)
+        return tf.reduce_sum(scale * self._errors(parts, labels))
+
+    def _errors(self, found: Found, labels: dict[str, Tensor]) -> Tensor:
+        natoms = tf.constant(found.force.shape[1], tf.float64)
+        return squared_errors(found, labels, natoms, lambda values: tf.reduce_sum(values, axis=1),
+                              self.relative_f)
 
     def _step(
         self,
         constants: tuple[Tensor, ...],
-        labels: tuple[Tensor, Tensor, Tensor],
+        labels: dict[str, Tensor],
         scale: Tensor,
         corrected: Tensor,
         type_counts: tuple[int, ...],
@@ -200,7 +199,7 @@ class TfQuantizedModel:
     def _gradient(
         self,
         constants: tuple[Tensor, ...],
-        labels: tuple[Tensor, Tensor, Tensor],
+        labels: dict[str, Tensor],
         scale: Tensor,
         type_counts: tuple[int, ...],
         virial: bool,
@@ -215,9 +214,7 @@ def _tensors(batch: QuantizedBatch) -> tuple[Tensor, ...]:
     return tuple(tf.constant(getattr(batch.constants, f.name)) for f in fields(batch.constants))
 
 
-def _labels(batch: QuantizedBatch) -> tuple[Tensor, Tensor, Tensor]:
-    return (
-        tf.constant(batch.energy),
-        tf.constant(batch.force),
-        tf.constant(batch.virial.reshape(-1, 9)),
-    )
+def _labels(batch: QuantizedBatch) -> dict[str, Tensor]:
+    labels = {"energy": batch.energy, "force": batch.force, "virial": batch.virial.reshape(-1, 9)}
+    labels |= batch.atom_labels
+    return {name: tf.constant(array) for name, array in labels.items()}

@@ -17,6 +17,15 @@ from nvnmd.config import RunConfig
 from nvnmd.data import System, load_systems
 from nvnmd.errors import InputError, NvnmdError
 from nvnmd.lcurve import LearningCurve
+from nvnmd.loss_terms import (
+    COLUMNS,
+    TERMS,
+    active,
+    atom_labels,
+    check_labels,
+    required,
+    size_factors,
+)
 from nvnmd.neighbors import Overflow
 from nvnmd.progress import InterruptFlag, Log, StepTimer, TrainingProgress
 from nvnmd.schedule import LearningRate, prefactors
@@ -32,7 +41,7 @@ class LabelledBatch(Protocol):
 
     @property
     def known(self) -> NDArray[np.float64]:
-        """1 or 0, (3,): whether energy, force and virial labels exist."""
+        """1 or 0, (6,): whether the label of each term exists."""
 
 
 Batch = TypeVar("Batch", bound=LabelledBatch)
@@ -64,7 +73,7 @@ class TrainableModel(Protocol[Batch_contra]):
         """Put back what `moments` gave."""
 
     def squared_errors(self, batch: Batch_contra) -> NDArray[np.float64]:
-        """Mean squared errors (3,) of energy, force components, virial components."""
+        """Mean squared errors (6,) of `nvnmd.loss_terms.TERMS`."""
 
     def step(
         self, batch: Batch_contra, prefactors: NDArray[np.float64], lr: float, step: int
@@ -107,19 +116,15 @@ class TrainingLoop(Generic[Batch]):
         self.rate = LearningRate(
             config.learning_rate, config.training.numb_steps, config.training.warmup_steps)
         self.step = 0
-        # Which terms of the loss there are, whatever their prefactor at the moment
-        loss = config.loss
-        both = [
-            (loss.start_pref_e, loss.limit_pref_e),
-            (loss.start_pref_f, loss.limit_pref_f),
-            (loss.start_pref_v, loss.limit_pref_v),
-        ]
-        self.terms = np.array([any(pair) for pair in both])
+        # Which terms of the loss there are, whatever their prefactor at the moment; their columns
+        present = active(config.loss)
+        self.columns = tuple(term for term in COLUMNS if present[term])
+        self._places = [TERMS.index(term) for term in self.columns]
 
     def loop(self) -> float:
         """Run the remaining steps; return the mean seconds per step."""
         settings = self.config.training
-        names = ("rmse", *np.array(["rmse_e", "rmse_f", "rmse_v"])[self.terms])
+        names = ("rmse", *(f"rmse_{term}" for term in self.columns))
         curve = LearningCurve(
             self.folder / Path(settings.disp_file).name,
             names,
@@ -195,7 +200,7 @@ class TrainingLoop(Generic[Batch]):
         )
 
     def _prefactors(self) -> NDArray[np.float64]:
-        """Return the prefactors of the next step's loss, (3,)."""
+        """Return the prefactors of the next step's loss, (6,)."""
         start = self.config.learning_rate.start_lr
         return prefactors(self.config.loss, self.rate.on_stairs(self.step), start)
 
@@ -232,10 +237,9 @@ class TrainingLoop(Generic[Batch]):
         for batch in batches:
             squares = self.model.squared_errors(batch)
             n = batch.natoms
-            loss = np.sum(squares * factors * batch.known * np.array([1.0 / n, 1.0, 1.0 / n]))
-            each = np.where(batch.known > 0.0, np.sqrt(squares), np.nan)
-            each = each / np.array([n, 1.0, n])
-            rows.append([np.sqrt(loss), *each[self.terms]])
+            loss = np.sum(squares * factors * batch.known * size_factors(n))
+            each = np.where(batch.known > 0.0, np.sqrt(squares), np.nan) * size_factors(n)
+            rows.append([np.sqrt(loss), *each[self._places]])
             atoms.append(n)
         return np.average(np.array(rows), axis=0, weights=atoms)
 
@@ -262,14 +266,9 @@ def load_data(
 ) -> tuple[list[System], NeighborCache]:
     """Read the systems of one part of the data."""
     loss = config.loss
-    require = ["energy"]
-    if loss.start_pref_f or loss.limit_pref_f:
-        require.append("force")
-    systems = load_systems(paths, config.type_map, require=require, set_prefix=set_prefix)
-    if (loss.start_pref_v or loss.limit_pref_v) and all(s.virial is None for s in systems):
-        raise InputError(
-            "loss: start_pref_v or limit_pref_v is not 0, but no system has a virial.npy"
-        )
+    systems = load_systems(paths, config.type_map, require=required(loss), set_prefix=set_prefix,
+                           atom_labels=atom_labels(loss))
+    check_labels(loss, systems)
     dscp = config.descriptor
     cache = NeighborCache(
         systems, dscp.sel, dscp.rcut, config.type_map, overflow=overflow, shared=config.version == 1

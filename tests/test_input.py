@@ -178,7 +178,8 @@ MISTAKES = [
     ("learning_rate/stop_lr", 1, "learning_rate/stop_lr: got 1, expected a number above 0"),
     ("learning_rate/decay_steps", 0, "learning_rate/decay_steps: got 0, expected an integer above"),
     ("loss/start_pref_e", -1, "loss/start_pref_e: got -1, expected a number of at least 0"),
-    ("loss/start_pref_ae", 1, "loss/start_pref_ae: got 1, expected 0.0 (atomic energies are not"),
+    ("loss/start_pref_ae", -1, "loss/start_pref_ae: got -1, expected a number of at least 0"),
+    ("loss/start_pref_gf", 1.0, "loss/numb_generalized_coord: got 0, expected an integer above 0"),
     ("training/numb_steps", 5, 'training/stop_batch: got the same as "numb_steps" a second time'),
     ("training/stop_batch", 1.5, "training/stop_batch: got 1.5, expected an integer"),
     ("training/stop_batch", -1, "training/stop_batch: got -1, expected an integer of at least 0"),
@@ -265,7 +266,7 @@ def test_zero_learning_rate_is_a_run_that_changes_nothing():
 
 def test_missing_systems(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(InputError, match=r'systems/0: got "d/one", expected a folder with a type'):
+    with pytest.raises(InputError, match=r'systems/0: got "d/one", expected a system: a folder'):
         parse(short_form(), find_systems=True)
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match=r'systems: got "empty", expected a folder with systems'):

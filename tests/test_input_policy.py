@@ -60,8 +60,14 @@ SETTINGS = {
     f"{DESCRIPTOR}[se_e2_a]/sel": [30, 40], f"{DESCRIPTOR}[se_e2_a]/rcut": 7.0,
     f"{DESCRIPTOR}[se_e2_a]/rcut_smth": 1.0, f"{DESCRIPTOR}[se_e2_a]/seed": 6,
     "model[standard]/fitting_net[ener]/seed": 6,
-    **{f"loss[ener]/{end}_pref_{term}": 3.5 for end in ("start", "limit") for term in "efv"},
+    **{f"loss[ener]/{end}_pref_{term}": 3.5 for end in ("start", "limit")
+       for term in ("e", "f", "v", "ae", "pf")},
+    "loss[ener]/enable_atom_ener_coeff": True, "loss[ener]/numb_generalized_coord": 2,
+    "loss[ener]/start_pref_gf": 3.5, "loss[ener]/limit_pref_gf": 3.5,
 }
+# What else a setting needs
+WITH = {f"loss[ener]/{end}_pref_gf": ("loss[ener]/numb_generalized_coord", 2)
+        for end in ("start", "limit")}
 # The only honoured keys that change nothing in a run: one worker, and the only version there is
 SAME = {"learning_rate/scale_by_worker", "nvnmd/version"}
 WRONG = {"int": 77, "float": 77.5, "str": "something", "bool": None, "list[int]": [7, 7],
@@ -125,9 +131,12 @@ def rule_of(entry: Entry):
 def test_an_honoured_key_changes_the_run(path):
     assert RULES[path].kind == "honoured"
     before = without_twin(copy.deepcopy(BASE), path)
+    if path in WITH:
+        place(before, *WITH[path])
     after = copy.deepcopy(before)
     place(after, path, SETTINGS[path])
-    base = parse({**copy.deepcopy(BASE), "training": before["training"]})
+    base = parse(before if path in WITH
+                 else {**copy.deepcopy(BASE), "training": before["training"]})
     run = parse(after)
 
     def settings(one):

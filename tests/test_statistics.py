@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from float_cases import RCUT, RCUT_SMTH, SEL, alloy
@@ -125,12 +127,19 @@ def test_errors():
     )  # fmt: skip
     with pytest.raises(InputError, match="no two atoms are within rcut"):
         collect_statistics(NeighborCache([lonely], (3,), 4.0, ("A",)), 1.0)
-    unlabelled = System(
-        path="u", types=np.array([0]), coord=np.zeros((1, 1, 3)), box=None,
-        energy=None, force=None, virial=None,
-    )  # fmt: skip
-    with pytest.raises(InputError, match=r"u: no energy\.npy"):
-        energy_bias([unlabelled], 1)
+
+
+def test_energy_bias_without_energies_and_with_coefficients():
+    plain = make_system(2, energy=[-24.0, -24.0])
+    unlabelled = replace(plain, energy=None)
+    np.testing.assert_array_equal(energy_bias([unlabelled], 2), [0.0, 0.0])
+    np.testing.assert_array_equal(energy_bias([unlabelled, plain], 2), energy_bias([plain], 2))
+    # E = sum of coefficient times -3 or 5
+    rng = np.random.default_rng(4)
+    weights = rng.normal(size=(2, plain.natoms))
+    energy = weights @ np.array([-3.0, 5.0])[plain.types]
+    weighted = replace(plain, energy=energy, atom_labels={"atom_ener_coeff": weights})
+    np.testing.assert_allclose(energy_bias([weighted], 2), [-3.0, 5.0], rtol=1e-10)
 
 
 def test_layouts():

@@ -377,9 +377,10 @@ def test_learning_rate_stairs():
 
 def test_prefactors_follow_the_learning_rate():
     loss = LossConfig(start_pref_v=2.0, limit_pref_v=0.5)
-    np.testing.assert_allclose(prefactors(loss, 1e-3, 1e-3), [0.02, 1000, 2])
-    np.testing.assert_allclose(prefactors(loss, 0.0, 1e-3), [1, 1, 0.5])
-    np.testing.assert_allclose(prefactors(loss, 5e-4, 1e-3), [0.51, 500.5, 1.25])
+    loss = replace(loss, start_pref_ae=3.0, limit_pref_pf=4.0)
+    np.testing.assert_allclose(prefactors(loss, 1e-3, 1e-3), [0.02, 1000, 2, 3, 0, 0])
+    np.testing.assert_allclose(prefactors(loss, 0.0, 1e-3), [1, 1, 0.5, 0, 4, 0])
+    np.testing.assert_allclose(prefactors(loss, 5e-4, 1e-3), [0.51, 500.5, 1.25, 1.5, 2, 0])
 
 
 def test_systems_are_drawn_with_the_given_probabilities(data, tmp_path):
