@@ -8,7 +8,16 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from nvnmd import cli_compare, cli_demo, cli_exchange, cli_hardware, cli_input, cli_test, cli_train
+from nvnmd import (
+    cli_compare,
+    cli_convert,
+    cli_demo,
+    cli_exchange,
+    cli_hardware,
+    cli_input,
+    cli_test,
+    cli_train,
+)
 from nvnmd.cli_common import HelpFormatter
 from nvnmd.errors import InputError, NvnmdError
 
@@ -20,6 +29,7 @@ the same bits.
 
 EXAMPLES = """\
 examples:
+  nvnmd convert OUTCAR -f vasp/outcar -o data     labelled frames, by dpdata
   nvnmd check input.json                          every mistake of an input document
   nvnmd train-cnn input.json                      the float network, and its tables
   nvnmd train-qnn input.json                      the quantized network: nvnmd_qnn/model.nvnmd
@@ -54,8 +64,8 @@ def build_parser() -> argparse.ArgumentParser:
                     formatter_class=HelpFormatter)
     parser.add_argument("--version", action=ShowVersion, nargs=0, help="show the version and exit")
     commands = parser.add_subparsers(metavar="COMMAND", dest="command", required=True)
-    for group in (cli_input, cli_train, cli_test, cli_compare, cli_exchange, cli_hardware,
-                  cli_demo):
+    for group in (cli_input, cli_convert, cli_train, cli_test, cli_compare, cli_exchange,
+                  cli_hardware, cli_demo):
         group.add_commands(commands)
     return parser
 
