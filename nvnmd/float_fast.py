@@ -12,8 +12,9 @@ from nvnmd.float_model import FloatParameters, Shape, atomic_energies, nix, occu
 from nvnmd.float_nets import Net, describe, describe_gradient, embed, tanh4
 from nvnmd.float_types import type_terms
 from nvnmd.neighbors import Neighborhood
-from nvnmd.quantize.fast import CHUNK, available, product, run_chunks
+from nvnmd.quantize.fast import CHUNK, available, chunks
 from nvnmd.quantize.forces import Forces
+from nvnmd.quantize.threads import share_out
 
 Floats = NDArray[np.float64]
 
@@ -85,7 +86,7 @@ def _compiled(parameters: FloatParameters, sel: tuple[int, ...], rcut: float, rc
             dgr = describe_gradient(xp, gr, dd, m2) * scale
             kernels.backward(atoms, near.rij, near.index, radial, g, dgr, pair)
 
-        run_chunks(compute, near.center_types, ntypes)
+        share_out(chunks(near.center_types, ntypes), lambda: compute)
         force, atom_virial = np.zeros((n, 3)), np.zeros((n, 3, 3))
         kernels.scatter(pair, near.rij, near.index, force, atom_virial)
         return energy, Forces(force, atom_virial.sum(axis=0), atom_virial)
@@ -110,7 +111,7 @@ def _fit(net: Net, d: Floats) -> tuple[Floats, Floats]:
     xp = NumpyMath()
     x, slopes, skips = d, [], []
     for k, (weight, bias) in enumerate(net[:-1]):
-        y, slope = tanh4(xp, product(x, weight) + bias)
+        y, slope = tanh4(xp, x @ weight + bias)
         skips.append(k > 0 and weight.shape[0] == weight.shape[1])
         slopes.append(slope)
         x = x + y if skips[-1] else y
@@ -118,7 +119,7 @@ def _fit(net: Net, d: Floats) -> tuple[Floats, Floats]:
     energy = (x @ weight + bias)[:, 0]
     gradient = np.repeat(weight.T, len(x), axis=0)
     for k in reversed(range(len(slopes))):
-        back = product(gradient * slopes[k], net[k][0].T)
+        back = (gradient * slopes[k]) @ net[k][0].T
         gradient = gradient + back if skips[k] else back
     return energy, gradient
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nvnmd.quantize.fast import threads
+from nvnmd.quantize.threads import threads
 
 _PIECE = 256
 

@@ -1,8 +1,8 @@
 """The integer network at speed: the words of `nvnmd.quantize.reference`, without its trace.
 
-The neighbour stages are compiled loops over filled slots (numba, the extra `fast`); the fitting net
-is a matrix product of aligned whole numbers over many atoms of one type, which binary64 does
-exactly. Empty slots all give the same product and enter as that product times their number. The
+All stages are compiled loops (numba, the extra `fast`): those of neighbours over filled slots, the
+fitting net as a matrix product of aligned whole numbers over some atoms of one type, which binary64
+does exactly. Empty slots all give the same product and enter as that times their number. The
 reference stays the definition: tests compare every word, and atoms whose values come near the end
 of a format are handed to it, so that what leaves a format is an error here as it is there.
 """
@@ -11,12 +11,10 @@ from __future__ import annotations
 
 import importlib.util
 import logging
-import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,17 +26,13 @@ from nvnmd.quantize.forces import Forces, assemble_forces
 from nvnmd.quantize.model import Model
 from nvnmd.quantize.ops import FIX_FRAC, WEIGHT_FRAC, mul, pow2, product_to_fix, round_bits
 from nvnmd.quantize.reference import evaluate_atoms
+from nvnmd.quantize.threads import share_out
 
 Floats = NDArray[np.float64]
 
-CHUNK = 64
-"""Atoms that one thread takes through all stages at a time."""
-
-_ROWS = 16
-
-# One product of so few rows is below the size from which OpenBLAS starts threads of its own, which
-# would stand in the way of ours.
-assert CHUNK % _ROWS == 0
+CHUNK = 32
+"""Atoms that one thread takes through all stages at a time: what is kept of them fits its cache. A
+multiple of four."""
 
 _LOG = logging.getLogger(__name__)
 
@@ -66,15 +60,19 @@ def supported(model: Model) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class _Net:
-    """One type's fitting net, quantized: matrices of whole numbers and the scales of columns.
+    """One type's fitting net, quantized: see `fast_fitting.fit` for the arrays.
 
     In version 1 the type's vector is in the bias of the first layer: both lie on one grid.
     """
 
-    forward: tuple[tuple[Floats, Floats, Floats], ...]
-    backward: tuple[tuple[Floats, Floats], ...]
-    skips: tuple[bool, ...]
-    last: tuple[Floats, float, float]
+    ahead: Floats
+    scale: Floats
+    bias: Floats
+    back: Floats
+    back_scale: Floats
+    last: Floats
+    last_scale: float
+    last_bias: float
     seed: Floats
 
 
@@ -100,7 +98,11 @@ class FastModel:
         gain = model.type_gain
         self.gain = np.empty((model.ntypes, 0, model.m1)) if gain is None else gain
         self.empty, self.empty_bound = _empty_slots(model)
-        self.nets = [_quantized_net(model, t) for t in range(model.ntypes)]
+        hidden = model.fit_weights[:-1]
+        self.widths = np.array([hidden[0].shape[1], *(w.shape[2] for w in hidden)], dtype=np.int64)
+        self.skips = self.widths[:-1] == self.widths[1:]
+        self.skips[0] = False
+        self.nets = [_quantized_net(model, t, int(self.widths.max())) for t in range(model.ntypes)]
 
     def evaluate(
         self,
@@ -135,7 +137,8 @@ class FastModel:
         RangeError
             If a value leaves the format the hardware gives it.
         """
-        from nvnmd.quantize import fast_kernels as kernels
+        from nvnmd.quantize.fast_fitting import fit
+        from nvnmd.quantize.fast_kernels import NEAR_ROWS, backward, forward
 
         model = self.model
         n, m = mask.shape
@@ -150,23 +153,33 @@ class FastModel:
         energy, deriv = np.zeros(n), np.zeros((n, m, 4))
         suspect = np.zeros(n, dtype=np.bool_)
         kept = int(mask.sum(axis=1).max(initial=0))
-        m1, scale = model.m1, 2.0**-model.nix_shift
+        m1, scale, room = model.m1, 2.0**-model.nix_shift, int(self.widths.max())
 
-        def compute(task: tuple[int, NDArray[np.int64]]) -> None:
-            t, atoms = task
-            r, radial = np.empty((CHUNK, kept, 3)), np.empty((CHUNK, kept, 4))
-            r4, g = np.empty((CHUNK, kept, 4)), np.empty((CHUNK, kept, 2 * m1))
-            gr, d = np.empty((CHUNK, 4, m1)), np.zeros((CHUNK, m1 * model.m2))
-            kernels.forward(
-                atoms, kinds, rij, mask, self.starts, t % len(model.table_u) * model.u_layout.rows,
-                self.u_bounds, self.s_bounds, self.table_u, self.table_g, self.inverse[t],
-                self.gain[t], self.empty[t], self.empty_bound[t], scale, model.s_layout.rows,
-                model.m2, r, radial, r4, g, gr, d, suspect)
-            energy[atoms], dd = _fitting(kernels, self.nets[t], d, atoms, suspect)
-            kernels.backward(atoms, kinds, mask, self.inverse[t], self.gain[t], scale, model.m2, r,
-                             radial, r4, g, gr, dd, deriv)
+        def make_worker() -> Callable[[tuple[int, NDArray[np.int64]]], None]:
+            slot_of = np.empty((CHUNK, kept), dtype=np.int64)
+            near, g = np.empty((CHUNK, NEAR_ROWS, kept)), np.empty((CHUNK, kept, 2 * m1))
+            tops, gr = np.empty((CHUNK, 2, kept), dtype=np.int64), np.empty((CHUNK, 4, m1))
+            z = np.empty((len(self.skips), CHUNK, room))
+            d, x, total, gradient = np.zeros((4, CHUNK, room))
 
-        run_chunks(compute, center_types, model.ntypes)
+            def compute(task: tuple[int, NDArray[np.int64]]) -> None:
+                t, atoms = task
+                net = self.nets[t]
+                forward(
+                    atoms, kinds, rij, mask, self.starts,
+                    t % len(model.table_u) * model.u_layout.rows, self.u_bounds, self.s_bounds,
+                    self.table_u, self.table_g, self.inverse[t], self.gain[t], self.empty[t],
+                    self.empty_bound[t], scale, model.s_layout.rows, model.m2, slot_of, near, g,
+                    tops, gr, d, suspect)
+                fit(atoms, d, self.widths, self.skips, net.ahead, net.scale, net.bias, net.back,
+                    net.back_scale, net.last, net.last_scale, net.last_bias, net.seed, z, x,
+                    total, gradient, energy, suspect)
+                backward(atoms, kinds, self.starts, mask, self.inverse[t], self.gain[t], scale,
+                         model.m2, slot_of, near, g, tops, gr, d, deriv)
+
+            return compute
+
+        share_out(chunks(center_types, model.ntypes), make_worker)
         energy += model.t_bias_atom_e[center_types]
         left = np.flatnonzero(suspect)
         if left.size:
@@ -258,81 +271,37 @@ def _empty_slots(model: Model) -> tuple[Floats, Floats]:
     return products, np.abs(s)[:, None] * np.abs(g).max(axis=2)
 
 
-def _quantized_net(model: Model, t: int) -> _Net:
+def _quantized_net(model: Model, t: int, room: int) -> _Net:
     which = t % len(model.fit_weights[0])
     weights = [w[which] for w in model.fit_weights]
     biases = [round_bits(b[which], FIX_FRAC) for b in model.fit_biases]
     if model.version != 0:
         biases[0] = biases[0] + model.type_terms[t]
-    ahead, back, skips = [], [], []
+    layers = len(weights) - 1
+    ahead, scale, bias = np.zeros((layers, room, room)), *np.zeros((2, layers, room))
+    back, back_scale = np.zeros_like(ahead), np.zeros_like(scale)
     for layer, (w, b) in enumerate(zip(weights[:-1], biases, strict=False)):
+        nin, nout = w.shape
         mantissa, e = quantize_weight(w)
-        ahead.append((mantissa, pow2(e - WEIGHT_FRAC)[0], b))
+        ahead[layer, :nin, :nout] = mantissa
+        scale[layer, :nout] = pow2(e - WEIGHT_FRAC)[0]
+        bias[layer, :nout] = b
         mantissa, e = quantize_weight(np.swapaxes(w, 0, 1))
-        back.append((np.ascontiguousarray(mantissa), pow2(e - WEIGHT_FRAC)[0]))
-        skips.append(layer > 0 and w.shape[0] == w.shape[1])
+        back[layer, :nout, :nin] = mantissa
+        back_scale[layer, :nin] = pow2(e - WEIGHT_FRAC)[0]
     mantissa, e = quantize_weight(weights[-1], whole=True)
     seed = matmul_fitnet(np.ones((1, 1)), np.swapaxes(weights[-1], 0, 1), whole=True)
-    return _Net(tuple(ahead), tuple(back), tuple(skips),
-                (mantissa, float(pow2(e - WEIGHT_FRAC)[0, 0]), float(biases[-1][0])), seed)
+    return _Net(ahead, scale, bias, back, back_scale, np.ascontiguousarray(mantissa[:, 0]),
+                float(pow2(e - WEIGHT_FRAC)[0, 0]), float(biases[-1][0]), seed[0])
 
 
-def run_chunks(
-    compute: Callable[[tuple[int, NDArray[np.int64]]], None],
-    center_types: NDArray[np.integer],
-    ntypes: int,
-) -> None:
-    """Call `compute` with (type, at most `CHUNK` atoms of it) for all atoms, on all threads."""
+def chunks(
+    center_types: NDArray[np.integer], ntypes: int
+) -> list[tuple[int, NDArray[np.int64]]]:
+    """(type, at most `CHUNK` atoms of it) for all atoms."""
     tasks = []
     for t in range(ntypes):
         everyone = np.flatnonzero(center_types == t)
         pieces = -(-len(everyone) // CHUNK)
         tasks += [(t, piece) for piece in np.array_split(everyone, pieces)] if pieces else []
-    workers = min(threads(), len(tasks))
-    if workers < 2:
-        for task in tasks:
-            compute(task)
-        return
-    with ThreadPoolExecutor(workers) as pool:
-        list(pool.map(compute, tasks))
-
-
-def threads() -> int:
-    """Threads to use: `OMP_NUM_THREADS` where it is set, else the cores this process may use."""
-    wanted = os.environ.get("OMP_NUM_THREADS", "")
-    return int(wanted) if wanted.isdecimal() and int(wanted) > 0 else len(os.sched_getaffinity(0))
-
-
-def product(x: Floats, w: Floats) -> Floats:
-    """Matrix product of `CHUNK` rows in the caller's thread; of whole numbers it is exact."""
-    return np.matmul(x.reshape(-1, _ROWS, x.shape[1]), w).reshape(len(x), w.shape[1])
-
-
-def _fitting(kernels: Any, net: _Net, d: Floats, atoms: NDArray[np.int64],
-             suspect: NDArray[np.bool_]) -> tuple[Floats, Floats]:
-    """Last layer's output and dE/dD of `len(atoms)` atoms, on the grid of 23 fraction bits.
-
-    Arrays have `CHUNK` rows, of which those beyond the atoms stay zero.
-    """
-    n = len(atoms)
-    x, z_list = d, []
-    for (mantissa, scale, bias), skip in zip(net.forward, net.skips, strict=True):
-        z, y = np.zeros((CHUNK, len(bias))), np.zeros((CHUNK, len(bias)))
-        kernels.activate(product(x, mantissa), scale, bias, x if skip else y, skip, z, y, atoms,
-                         suspect)
-        z_list.append(z)
-        x = y
-    column, unit, last_bias = net.last
-    out = np.floor((x[:n] @ column)[:, 0] * unit * 2.0**FIX_FRAC) * 2.0**-FIX_FRAC + last_bias
-    suspect[atoms[~(np.abs(out) < kernels.ENERGY_LIMIT)]] = True
-    g = np.repeat(net.seed, CHUNK, axis=0)
-    for layer in reversed(range(len(z_list))):
-        through = np.zeros_like(z_list[layer])
-        kernels.slope(z_list[layer], g, through, atoms, suspect)
-        mantissa, scale = net.backward[layer]
-        before = np.zeros((CHUNK, mantissa.shape[1]))
-        skip = net.skips[layer]
-        kernels.receive(product(through, mantissa), scale, g if skip else before, skip, before,
-                        atoms, suspect)
-        g = before
-    return out, g
+    return tasks

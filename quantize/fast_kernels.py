@@ -1,8 +1,10 @@
-"""The stages of the integer network, compiled; threads may run them side by side.
+"""The stages of the integer network around its fitting net, compiled; threads may run them at once.
 
 The stages and their formulas are those of `nvnmd.quantize.reference`; only filled slots are
-visited. An atom whose values come near the end of a format, or are so small that `fast_words.add`
-would not hold, is marked in `suspect` and left to the reference, which decides.
+visited. What is a number per neighbour is computed over all neighbours of an atom in one loop, what
+is a vector per neighbour over its components: both become vector instructions. An atom whose values
+come near the end of a format, or are so small that `fast_words.add` would not hold, is marked in
+`suspect` and left to the reference, which decides.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from nvnmd.quantize.fast_fitting import DATA_LIMIT
 from nvnmd.quantize.fast_words import (
     add,
     align_scale,
@@ -25,23 +28,27 @@ from nvnmd.quantize.fast_words import (
     magnitude,
     mul,
     pow2,
+    value,
     whole_dot,
+    whole_dots,
 )
 
 _FIX = 2.0**23
 _UNIT = 2.0**-23
 _TINY = 2.0**-60
-# magnitudes from which the reference has to look: GR accumulators, 27-bit words, energy words
+# magnitude of GR accumulators from which the reference has to look
 SUM_LIMIT = 2.0**12
-DATA_LIMIT = 8.0
-ENERGY_LIMIT = 256.0
 _FRAC2 = np.int64(40)
+
+# rows of `near`: displacement, s and h with their slopes, s and h times the displacement
+_X, _Y, _Z, _S, _H, _DS, _DH, _HX, _HY, _HZ = range(10)
+NEAR_ROWS = 10
 
 
 @njit(nogil=True, cache=True)
 def forward(
     atoms, kinds, rij, filled, starts, first_row, u_bounds, s_bounds, table_u, table_g, inverse,
-    gain, empty, empty_bound, scale, s_rows, m2, r, radial, r4, g, gr, d, suspect,
+    gain, empty, empty_bound, scale, s_rows, m2, slot_of, near, g, tops, gr, d, suspect,
 ):
     """Displacements to descriptor of the atoms numbered `atoms`, all of one type.
 
@@ -63,76 +70,50 @@ def forward(
         Version 1: what s and h, and G by neighbour type, are multiplied by; else `gain` (0, M1).
     empty : (blocks, M1)
         Products of one empty slot, in units of 2**-23; `empty_bound` (blocks,) their magnitude.
-    r, radial, r4, g : (a, m, 3), (a, m, 4), (a, m, 4), (a, m, 2*M1)
-        Out: packed neighbours.
-    gr, d : (a, 4, M1), (a, M1*M2)
+    slot_of, near, g : (a, m), (a, NEAR_ROWS, m), (a, m, 2*M1)
+        Out: packed neighbours: their slots, their numbers, G and its slopes.
+    tops : (a, 2, m) int64
+        Out: exponents of each neighbour's largest G and slope, at least -100.
+    gr, d : (a, 4, M1), (a, M1*M2 or more)
         Out.
     suspect : (n,) bool
         Set, never cleared.
     """
     m1 = gr.shape[2]
-    typed = len(gain) > 0
+    kept = near.shape[2]
+    u, radial = np.empty(kept), np.empty((kept, 4))
+    row, offset = np.zeros(kept, np.int64), np.empty(kept)
+    ends = np.zeros(len(starts), np.int64)
+    total = np.empty((4, m1))
+    wide = np.empty((4, m1 + m2))
     for p in range(len(atoms)):
         atom = atoms[p]
-        bad = False
-        total = np.zeros((4, m1))
-        bound = 0.0
-        count = 0
+        here = near[p]
+        _pack(filled[atom], rij[atom], starts, slot_of[p], here, ends)
+        count = ends[-1]
+        bad = _radial(count, u_bounds, first_row, table_u, inverse, len(gain) > 0, here, u, radial,
+                      row, offset)
+        locate(count, here[_S], s_bounds, row, offset)
         for i in range(4):
             for j in range(m1):
                 gr[p, i, j] = 0.0
+        bound = 0.0
         for t in range(len(starts) - 1):
             for i in range(4):
                 for j in range(m1):
                     total[i, j] = 0.0
-            first = count
-            for slot in range(starts[t], starts[t + 1]):
-                if not filled[atom, slot]:
-                    continue
-                x = flushed(cut(rij[atom, slot, 0]))
-                y = flushed(cut(rij[atom, slot, 1]))
-                z = flushed(cut(rij[atom, slot, 2]))
-                u = dot3(x, y, z, x, y, z)
-                row, offset = locate(u, *u_bounds)
-                row += first_row
-                for i in range(4):
-                    radial[p, count, i] = cubic(
-                        table_u[row, 0, i], table_u[row, 1, i], table_u[row, 2, i],
-                        table_u[row, 3, i], offset,
-                    )
-                if typed:
-                    radial[p, count, 0] = mul(inverse[0], radial[p, count, 0])
-                    radial[p, count, 1] = mul(inverse[1], radial[p, count, 1])
-                s, h = radial[p, count, 0], radial[p, count, 1]
-                bad |= u < _TINY or (s != 0.0 and abs(s) < _TINY)
-                r[p, count, 0], r[p, count, 1], r[p, count, 2] = x, y, z
-                r4[p, count, 0] = s
-                r4[p, count, 1] = mul(h, x)
-                r4[p, count, 2] = mul(h, y)
-                r4[p, count, 3] = mul(h, z)
-                row, offset = locate(s, *s_bounds)
-                row += t * s_rows
-                a, b, c, e = table_g[row, 0], table_g[row, 1], table_g[row, 2], table_g[row, 3]
-                out = g[p, count]
+            for k in range(ends[t], ends[t + 1]):
+                at = row[k] + t * s_rows
+                a, b, c, e = table_g[at, 0], table_g[at, 1], table_g[at, 2], table_g[at, 3]
+                x, out = offset[k], g[p, k]
                 for j in range(2 * m1):
-                    out[j] = cubic(a[j], b[j], c[j], e[j], offset)
-                if typed:
-                    factors = gain[kinds[atom, slot]]
+                    out[j] = cubic(a[j], b[j], c[j], e[j], x)
+                if len(gain) > 0:
+                    factors = gain[kinds[atom, slot_of[p, k]]]
                     for j in range(m1):
                         out[j] = mul(out[j], factors[j])
-                top = np.int64(0)
-                for j in range(m1):
-                    top = max(top, magnitude(out[j]))
-                largest_g = np.int64(top).view(np.float64)
-                reach = 0.0
-                for i in range(4):
-                    factor = r4[p, count, i]
-                    reach = max(reach, abs(factor))
-                    for j in range(m1):
-                        total[i, j] += np.trunc(factor * out[j] * _FIX)
-                bound += reach * largest_g
-                count += 1
-            absent = starts[t + 1] - starts[t] - (count - first)
+                bound += _accumulate(here, k, out, total, tops[p])
+            absent = starts[t + 1] - starts[t] - (ends[t + 1] - ends[t])
             bound += absent * empty_bound[t]
             for j in range(m1):
                 total[0, j] += absent * empty[t, j]
@@ -143,30 +124,91 @@ def forward(
         for i in range(4):
             for j in range(m1):
                 gr[p, i, j] = cut(gr[p, i, j] * scale)
-        bad |= _descriptor(gr[p], m2, d[p])
+        bad |= _descriptor(gr[p], m2, wide, d[p])
         if bad:
             suspect[atom] = True
 
 
 @njit
-def _descriptor(gr, m2, d):
+def _pack(filled, rij, starts, slot_of, near, ends):
+    """The filled slots one after another; `ends` of each block among them."""
+    count = np.int64(0)
+    for t in range(len(starts) - 1):
+        for slot in range(starts[t], starts[t + 1]):
+            if filled[slot]:
+                slot_of[count] = slot
+                near[_X, count], near[_Y, count] = rij[slot, 0], rij[slot, 1]
+                near[_Z, count] = rij[slot, 2]
+                count += 1
+        ends[t + 1] = count
+
+
+@njit
+def _radial(
+    count, bounds, first_row, table, inverse, typed, near, u, radial, row, offset
+):
+    """Displacements to the other rows of `near`; whether an argument is too small."""
+    xs, ys, zs = near[_X], near[_Y], near[_Z]
+    for k in range(count):
+        x, y, z = flushed(cut(xs[k])), flushed(cut(ys[k])), flushed(cut(zs[k]))
+        xs[k], ys[k], zs[k] = x, y, z
+        u[k] = dot3(x, y, z, x, y, z)
+    locate(count, u, bounds, row, offset)
+    for k in range(count):
+        at = row[k] + first_row
+        a, b, c, d = table[at, 0], table[at, 1], table[at, 2], table[at, 3]
+        for i in range(4):
+            radial[k, i] = cubic(a[i], b[i], c[i], d[i], offset[k])
+    bad = 0
+    for k in range(count):
+        s, h = radial[k, 0], radial[k, 1]
+        if typed:
+            s, h = mul(inverse[0], s), mul(inverse[1], h)
+        near[_S, k], near[_H, k] = s, h
+        near[_DS, k], near[_DH, k] = radial[k, 2], radial[k, 3]
+        near[_HX, k], near[_HY, k], near[_HZ, k] = mul(h, xs[k]), mul(h, ys[k]), mul(h, zs[k])
+        bad += 1 if (u[k] < _TINY or (s != 0.0 and abs(s) < _TINY)) else 0
+    return bad > 0
+
+
+@njit
+def _accumulate(near, k, g, total, tops):
+    """Add the products of neighbour k to the four sums; the largest magnitude among them."""
+    m1 = total.shape[1]
+    top, top_slope = np.int64(0), np.int64(0)
+    for j in range(m1):
+        top = max(top, magnitude(g[j]))
+        top_slope = max(top_slope, magnitude(g[m1 + j]))
+    tops[0, k], tops[1, k] = exponent_floor(top), exponent_floor(top_slope)
+    r0, r1, r2, r3 = near[_S, k], near[_HX, k], near[_HY, k], near[_HZ, k]
+    f0, f1, f2, f3 = r0 * _FIX, r1 * _FIX, r2 * _FIX, r3 * _FIX
+    t0, t1, t2, t3 = total[0], total[1], total[2], total[3]
+    for j in range(m1):
+        t0[j] += np.trunc(f0 * g[j])
+        t1[j] += np.trunc(f1 * g[j])
+        t2[j] += np.trunc(f2 * g[j])
+        t3[j] += np.trunc(f3 * g[j])
+    return max(abs(r0), abs(r1), abs(r2), abs(r3)) * value(top)
+
+
+@njit
+def _descriptor(gr, m2, wide, d):
     """D of one atom's GR; whether a word is too large."""
     m1 = gr.shape[1]
     e = largest(gr.reshape(-1))
     factor = align_scale(e)
     # columns wrap around
-    a = np.empty((4, m1 + m2))
     for i in range(4):
         for j in range(m1):
-            a[i, j] = aligned(gr[i, j], factor)
+            wide[i, j] = aligned(gr[i, j], factor)
         for k in range(m2):
-            a[i, m1 + k] = a[i, k]
+            wide[i, m1 + k] = wide[i, k]
     back = pow2(2 * e - _FRAC2)
     worst = 0.0
     for k in range(m2):
         for j in range(m1):
-            whole = (a[0, j] * a[0, j + k] + a[1, j] * a[1, j + k]) + (
-                a[2, j] * a[2, j + k] + a[3, j] * a[3, j + k]
+            whole = (wide[0, j] * wide[0, j + k] + wide[1, j] * wide[1, j + k]) + (
+                wide[2, j] * wide[2, j + k] + wide[3, j] * wide[3, j + k]
             )
             x = np.floor(cut(whole * back) * _FIX) * _UNIT
             d[j * m2 + k] = x
@@ -174,104 +216,59 @@ def _descriptor(gr, m2, d):
     return not worst < DATA_LIMIT
 
 
-@njit(nogil=True, cache=True)
-def activate(total, scale, bias, previous, skip, z, x, atoms, suspect):
-    """Hidden layer: z and its activation from the matrix product, plus the input where it skips."""
-    width = z.shape[1]
-    for p in range(len(atoms)):
-        bad = 0
-        for j in range(width):
-            v = np.floor(total[p, j] * scale[j] * _FIX) * _UNIT + bias[j]
-            a = abs(v)
-            lo = np.floor(a * 524288.0) * (1.0 / 524288.0)
-            q = np.floor(a * lo * _FIX) * _UNIT
-            y = np.floor((q * (q / 16.0 - a / 4.0) + a) * _FIX) * _UNIT
-            y = y if a < 2.0 else 1.0
-            y = -y if v < 0.0 else y
-            z[p, j] = v
-            w = y + previous[p, j] if skip else y
-            x[p, j] = w
-            bad += 0 if (a < DATA_LIMIT and abs(w) < DATA_LIMIT) else 1
-        if bad:
-            suspect[atoms[p]] = True
+@njit
+def _gradient_of_gr(gr, dd, m2, scale, sums, wide, wide_column, dgr):
+    """dE/dGR of one atom from dE/dD: both factors of the product.
 
-
-@njit(nogil=True, cache=True)
-def slope(z, g, through, atoms, suspect):
-    """Gradient behind the activation, 21 fraction bits."""
-    width = z.shape[1]
-    for p in range(len(atoms)):
-        bad = 0
-        for j in range(width):
-            a = abs(z[p, j])
-            a = a if a < 2.0 else 2.0
-            lo = np.floor(a * 524288.0) * (1.0 / 524288.0)
-            square = np.floor(a * lo * 524288.0) * (1.0 / 524288.0)
-            factor = np.floor(square * (a / 4.0 - 0.75) * 524288.0) * (1.0 / 524288.0) + 1.0
-            v = np.floor(factor * g[p, j] * _FIX) * _UNIT
-            scaled = v * 2097152.0
-            half = -0.5 if scaled < 0.0 else 0.5
-            v = np.trunc(scaled + half) * (1.0 / 2097152.0)
-            through[p, j] = v
-            bad += 0 if (abs(v) < DATA_LIMIT and abs(g[p, j]) < DATA_LIMIT) else 1
-        if bad:
-            suspect[atoms[p]] = True
-
-
-@njit(nogil=True, cache=True)
-def receive(total, scale, g, skip, out, atoms, suspect):
-    """Gradient in front of a layer from the matrix product, plus the one that skips it."""
-    width = out.shape[1]
-    for p in range(len(atoms)):
-        bad = 0
-        for j in range(width):
-            v = np.floor(total[p, j] * scale[j] * _FIX) * _UNIT
-            v = v + g[p, j] if skip else v
-            out[p, j] = v
-            bad += 0 if abs(v) < DATA_LIMIT else 1
-        if bad:
-            suspect[atoms[p]] = True
+    The wide arrays hold m2 more columns on either side, wrapped around.
+    """
+    m1 = gr.shape[1]
+    for k in range(m2):
+        for j in range(m1):
+            sums[0, j] = cut(dd[j * m2 + k])
+        _widen(sums[0], m2, wide_column[k])
+    for i in range(4):
+        _widen(gr[i], m2, wide)
+        out = dgr[i]
+        direct, transposed = sums[0], sums[1]
+        for j in range(m1):
+            direct[j], transposed[j] = 0.0, 0.0
+        for k in range(m2):
+            factors = wide_column[k]
+            for j in range(m1):
+                at = m2 + j
+                direct[j] += np.trunc(wide[at + k] * factors[at] * _FIX)
+                transposed[j] += np.trunc(wide[at - k] * factors[at - k] * _FIX)
+        for j in range(m1):
+            both = cut(direct[j] * _UNIT) + cut(transposed[j] * _UNIT)
+            out[j] = cut(cut(both) * scale)
 
 
 @njit
-def _gradient_of_gr(gr, dd, m2, scale, dgr):
-    """dE/dGR of one atom from dE/dD: both factors of the product."""
-    m1 = gr.shape[1]
-    column = np.empty((m2, m1))
+def _widen(x, m2, out):
+    m1 = len(x)
     for j in range(m1):
-        for k in range(m2):
-            column[k, j] = cut(dd[j * m2 + k])
-    direct, transposed = np.empty(m1), np.empty(2 * m1)
-    for i in range(4):
-        for j in range(m1):
-            direct[j] = 0.0
-            transposed[j] = 0.0
-            transposed[m1 + j] = 0.0
-        for k in range(m2):
-            for j in range(m1):
-                other = j + k if j + k < m1 else j + k - m1
-                direct[j] += np.trunc(gr[i, other] * column[k, j] * _FIX)
-                transposed[j + k] += np.trunc(gr[i, j] * column[k, j] * _FIX)
-        for j in range(m1):
-            both = cut(direct[j] * _UNIT) + cut((transposed[j] + transposed[m1 + j]) * _UNIT)
-            dgr[i, j] = cut(cut(both) * scale)
+        out[m2 + j] = x[j]
+    for j in range(m2):
+        out[j] = x[m1 - m2 + j]
+        out[m2 + m1 + j] = x[j]
 
 
 @njit(nogil=True, cache=True)
 def backward(
-    atoms, kinds, filled, inverse, gain, scale, m2, r, radial, r4, g, gr, dd, deriv
+    atoms, kinds, starts, filled, inverse, gain, scale, m2, slot_of, near, g, tops, gr, dd, deriv
 ):
     """dE/dD to dE/d[u,x,y,z] (n, m, 4), for what `forward` left."""
-    typed = len(gain) > 0
     m1 = gr.shape[2]
-    slots = filled.shape[1]
+    kept = near.shape[2]
+    dgr, by_row, by_column = np.empty((4, m1)), np.empty((4, m1)), np.empty((4, m1))
+    sums, column_back = np.empty((2, m1)), np.empty(m1)
+    wide, wide_column = np.empty(m1 + 2 * m2), np.empty((m2, m1 + 2 * m2))
+    row_back = np.empty(4, dtype=np.int64)
+    dg, dr4, of_r4, back = np.empty(m1), np.empty((5, kept)), np.empty((4, kept)), np.empty(kept)
     for p in range(len(atoms)):
         atom = atoms[p]
-        dgr = np.empty((4, m1))
-        _gradient_of_gr(gr[p], dd[p], m2, scale, dgr)
-        by_row, by_column = np.empty((4, m1)), np.empty((4, m1))
-        row_back = np.empty(4, dtype=np.int64)
-        column_back = np.empty(m1)
+        _gradient_of_gr(gr[p], dd[p], m2, scale, sums, wide, wide_column, dgr)
         for i in range(4):
             e = largest(dgr[i])
             row_back[i] = e - _FRAC2
@@ -287,55 +284,63 @@ def backward(
             column_back[j] = pow2(e - _FRAC2)
             for i in range(4):
                 by_column[i, j] = aligned(dgr[i, j], factor)
-        of_g, of_slope, dg = np.empty(m1), np.empty(m1), np.empty(m1)
+        count = np.int64(0)
+        for slot in range(starts[-1]):
+            count += 1 if filled[atom, slot] else 0
+        here = near[p]
+        _align_r4(count, here, of_r4, back)
         c0, c1, c2, c3 = by_column[0], by_column[1], by_column[2], by_column[3]
-        dr4 = np.empty(4)
-        count = 0
-        for slot in range(slots):
-            if not filled[atom, slot]:
-                continue
-            features = g[p, count, :m1]
-            slopes = g[p, count, m1:]
-            e = largest(features)
-            factor = align_scale(e)
-            for j in range(m1):
-                of_g[j] = aligned(features[j], factor)
-            for i in range(4):
-                dr4[i] = cut(whole_dot(of_g, by_row[i]) * pow2(e + row_back[i]))
-            e = largest(r4[p, count])
-            factor = align_scale(e)
-            back = pow2(e)
-            a0, a1 = aligned(r4[p, count, 0], factor), aligned(r4[p, count, 1], factor)
-            a2, a3 = aligned(r4[p, count, 2], factor), aligned(r4[p, count, 3], factor)
-            top = np.int64(0)
+        for k in range(count):
+            features, slopes = g[p, k, :m1], g[p, k, m1:]
+            e = tops[p, 0, k]
+            t0, t1, t2, t3 = whole_dots(features, align_scale(e), by_row[0], by_row[1], by_row[2],
+                                        by_row[3])
+            dr4[0, k] = cut(t0 * pow2(e + row_back[0]))
+            dr4[1, k] = cut(t1 * pow2(e + row_back[1]))
+            dr4[2, k] = cut(t2 * pow2(e + row_back[2]))
+            dr4[3, k] = cut(t3 * pow2(e + row_back[3]))
+            a0, a1, a2, a3 = of_r4[0, k], of_r4[1, k], of_r4[2, k], of_r4[3, k]
+            unit = back[k]
             for j in range(m1):
                 whole = (a0 * c0[j] + a1 * c1[j]) + (a2 * c2[j] + a3 * c3[j])
-                v = cut(whole * (back * column_back[j]))
-                dg[j] = v
-            if typed:
-                factors = gain[kinds[atom, slot]]
+                dg[j] = cut(whole * (unit * column_back[j]))
+            if len(gain) > 0:
+                factors = gain[kinds[atom, slot_of[p, k]]]
                 for j in range(m1):
                     dg[j] = mul(dg[j], factors[j])
-            for j in range(m1):
-                top = max(top, magnitude(dg[j]))
-            e = exponent_floor(top)
-            factor = align_scale(e)
-            e2 = largest(slopes)
-            factor2 = align_scale(e2)
-            for j in range(m1):
-                dg[j] = aligned(dg[j], factor)
-                of_slope[j] = aligned(slopes[j], factor2)
-            ds = add(cut(whole_dot(of_slope, dg) * pow2(e + e2 - _FRAC2)), dr4[0])
-            x, y, z = r[p, count, 0], r[p, count, 1], r[p, count, 2]
-            h = radial[p, count, 1]
-            dh = dot3(x, y, z, dr4[1], dr4[2], dr4[3])
-            if typed:
-                ds, dh = mul(inverse[0], ds), mul(inverse[1], dh)
-            du = dot2(radial[p, count, 2], radial[p, count, 3], ds, dh)
-            deriv[atom, slot, 0] = flushed(du) + 0.0
-            for i in range(1, 4):
-                deriv[atom, slot, i] = flushed(mul(h, dr4[i])) + 0.0
-            count += 1
+            e, e_slope = largest(dg), tops[p, 1, k]
+            whole = whole_dot(slopes, align_scale(e_slope), dg, align_scale(e))
+            dr4[4, k] = cut(whole * pow2(e + e_slope - _FRAC2))
+        _finish(count, here, dr4, inverse, len(gain) > 0, slot_of[p], deriv[atom])
+
+
+@njit
+def _align_r4(count, near, of_r4, back):
+    """The row of s and h*(x, y, z) of each neighbour as whole numbers, and the unit they count."""
+    for k in range(count):
+        s, x, y, z = near[_S, k], near[_HX, k], near[_HY, k], near[_HZ, k]
+        e = exponent_floor(max(magnitude(s), magnitude(x), magnitude(y), magnitude(z)))
+        factor = align_scale(e)
+        back[k] = pow2(e)
+        of_r4[0, k], of_r4[1, k] = aligned(s, factor), aligned(x, factor)
+        of_r4[2, k], of_r4[3, k] = aligned(y, factor), aligned(z, factor)
+
+
+@njit
+def _finish(count, near, dr4, inverse, typed, slot_of, deriv):
+    """dE/d(row) and dE/ds to dE/d[u,x,y,z] of each neighbour, into its slot."""
+    du = dr4[0]
+    for k in range(count):
+        ds = add(dr4[4, k], dr4[0, k])
+        dh = dot3(near[_X, k], near[_Y, k], near[_Z, k], dr4[1, k], dr4[2, k], dr4[3, k])
+        if typed:
+            ds, dh = mul(inverse[0], ds), mul(inverse[1], dh)
+        du[k] = flushed(dot2(near[_DS, k], near[_DH, k], ds, dh)) + 0.0
+        for i in range(1, 4):
+            dr4[i, k] = flushed(mul(near[_H, k], dr4[i, k])) + 0.0
+    for k in range(count):
+        for i in range(4):
+            deriv[slot_of[k], i] = dr4[i, k]
 
 
 @njit(nogil=True, cache=True)

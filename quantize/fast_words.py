@@ -2,8 +2,9 @@
 
 Every function here is a scalar form of one of `nvnmd.quantize.ops`, written so that a loop over it
 becomes vector instructions. Products of aligned mantissas and their sums are whole numbers below
-2^53, exact in binary64 in any order; that alone permits `reassoc` where it stands. No operation may
-be contracted or reordered otherwise: never give these functions other `fastmath` flags.
+2^53, exact in binary64 in any order and fused or not; that alone permits `reassoc` and `contract`
+where they stand. No other operation may be contracted or reordered: never give these functions
+other `fastmath` flags.
 
 Subnormal numbers, which `ops` flushes, do not occur: displacements below 2**-127 are zero, table
 coefficients and fitting words are words, and arguments of tables below 2**-60 go to the reference.
@@ -19,8 +20,9 @@ OFFSET_MASK = np.int64(~((1 << 36) - 1))
 EXPONENT_MASK = np.int64(0x7FF << 52)
 MAGNITUDE_MASK = np.int64((1 << 63) - 1)
 _FRAC = np.int64(20)
-_BIG = np.int64(32 << 52)
 _UNIT = np.int64(20 << 52)
+# what an exponent field is taken from for that of 2**(20 - e); its own overflow is meant
+_FROM_EXPONENT = np.int64((2 * 1023 + 20 << 52) - (1 << 64))
 _BIAS = np.int64(1023)
 _WIDTH = np.int64(52)
 _FLOOR = np.int64(-100)
@@ -79,26 +81,20 @@ def mul(a, b):
 
 @njit
 def add(a, b):
-    """`ops.add` of flt values, up to the sign of zero; of magnitudes from 2**-900 on.
+    """`ops.add` of magnitudes from 2**-900 on, up to the sign of zero.
 
-    Adding and taking away 2**(e + 32) rounds the smaller operand to a multiple of 2**(e - 20),
-    the last bit of the larger; where that rounded up, one unit is taken back.
+    Both operands become whole numbers of units of the larger one's last bit. They need not be cut:
+    what an exact product has beyond its 21 bits goes with that, as `mul` would have it.
     """
-    magnitude_a, magnitude_b = abs(a), abs(b)
-    large = a if magnitude_a >= magnitude_b else b
-    small = b if magnitude_a >= magnitude_b else a
-    e = bits(large) & EXPONENT_MASK
-    magnitude = abs(small)
-    shifter = value(e + _BIG)
-    kept = (magnitude + shifter) - shifter
-    kept = kept - value(e - _UNIT) if kept > magnitude else kept
-    return cut(large + np.copysign(kept, small))
+    e = max(bits(a) & EXPONENT_MASK, bits(b) & EXPONENT_MASK)
+    scale = value(_FROM_EXPONENT - e)
+    return cut((np.trunc(a * scale) + np.trunc(b * scale)) * value(e - _UNIT))
 
 
 @njit
 def cubic(a, b, c, d, x):
     """Horner's scheme of `nvnmd.mapping.lookup.evaluate`."""
-    return add(mul(add(mul(add(mul(a, x), b), x), c), x), d)
+    return add(add(add(a * x, b) * x, c) * x, d)
 
 
 @njit
@@ -152,26 +148,48 @@ def largest(x):
     return exponent_floor(top)
 
 
-@njit(fastmath={"reassoc"})
-def whole_dot(x, w):
-    """Sum of products of whole numbers, in any order."""
+@njit(fastmath={"reassoc", "contract"})
+def whole_dot(x, x_scale, w, w_scale):
+    """Sum of products of aligned numbers, in any order."""
     total = 0.0
     for i in range(len(x)):
-        total += x[i] * w[i]
+        total += np.trunc(x[i] * x_scale) * np.trunc(w[i] * w_scale)
     return total
 
 
+@njit(fastmath={"reassoc", "contract"})
+def whole_dots(x, scale, w0, w1, w2, w3):
+    """The same of one vector with four that are whole numbers already."""
+    t0, t1, t2, t3 = 0.0, 0.0, 0.0, 0.0
+    for i in range(len(x)):
+        a = np.trunc(x[i] * scale)
+        t0 += a * w0[i]
+        t1 += a * w1[i]
+        t2 += a * w2[i]
+        t3 += a * w3[i]
+    return t0, t1, t2, t3
+
+
 @njit
-def locate(x, starts, ends, steps, rows, firsts):
-    """`nvnmd.mapping.lookup.locate`: row and offset."""
+def locate(count, x, bounds, row, offset):
+    """`nvnmd.mapping.lookup.locate` of the first `count` of x: `row` and `offset`.
+
+    The last segment takes what no segment holds, so it goes first and the others overwrite.
+    """
+    starts, ends, steps, rows, firsts = bounds
     last = len(starts) - 1
-    for i in range(last + 1):
-        if i == last or (x >= starts[i] and x <= ends[i]):
-            distance = x - starts[i]
-            k = np.floor(distance / steps[i])
-            if k < 0.0:
-                return firsts[i], 0.0
-            if k >= rows[i]:
-                return firsts[i] + rows[i] - 1, cut_offset(steps[i])
-            return firsts[i] + np.int64(k), cut_offset(distance - k * steps[i])
-    return np.int64(0), 0.0
+    for i in range(last, -1, -1):
+        start, end, step, first = starts[i], ends[i], steps[i], firsts[i]
+        # steps are powers of two
+        inverse, top = pow2(-(bits(step) >> _WIDTH) + _BIAS), np.float64(rows[i])
+        for p in range(count):
+            distance = x[p] - start
+            k = np.floor(distance * inverse)
+            rest = distance - k * step
+            # also of what is no number
+            below, beyond = not k >= 0.0, k >= top
+            rest = 0.0 if below else (step if beyond else rest)
+            k = 0.0 if below else (top - 1.0 if beyond else k)
+            here = i == last or (x[p] >= start and x[p] <= end)
+            row[p] = first + np.int64(k) if here else row[p]
+            offset[p] = cut_offset(rest) if here else offset[p]
