@@ -21,6 +21,8 @@ class DescriptorConfig:
         M2, the number of wrapped columns per row of the descriptor.
     seed : int or None
         Seed of the initial weights.
+    set_davg_zero : bool
+        Whether the mean of the radial values is 0 instead of the data's; in version 1 it is.
     """
 
     sel: tuple[int, ...]
@@ -29,6 +31,7 @@ class DescriptorConfig:
     neuron: tuple[int, ...] = (8, 16, 32)
     axis_neuron: int = 4
     seed: int | None = None
+    set_davg_zero: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,8 +92,10 @@ class TrainingConfig:
     """What to train on, for how long, and what to write when.
 
     `batch_size` holds one number of frames per system; `auto_prob` or `sys_probs` say how often
-    each is drawn (`nvnmd.system_probability`). For `warmup_steps` the learning rate rises from 0.
-    A gradient longer than `gradient_max_norm` is cut to it; 0 for none.
+    each is drawn (`nvnmd.system_probability`). With `mixed_batch` every frame of a batch is drawn
+    so, from any system. For `warmup_steps` the learning rate rises from 0.
+    A gradient longer than `gradient_max_norm` is cut to it; 0 for none. `stat_file` keeps the
+    statistics of the data from run to run (`nvnmd.statistics_file`).
     """
 
     systems: tuple[str, ...]
@@ -117,6 +122,17 @@ class TrainingConfig:
     validation_set_prefix: str = "set"
 
 
+    stat_file: str | None = None
+    mixed_batch: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class StatisticsConfig:
+    """Of what the normalisation is taken: `nbatch` batches of each system; and the least deviation.
+    """
+
+    nbatch: int = 10
+    protect: float = 0.01
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
     """One validated NVNMD input document.
@@ -149,6 +165,7 @@ class RunConfig:
     training: TrainingConfig
     normalized: dict = field(default_factory=dict, compare=False, repr=False)
     source: str = field(default="input", compare=False, repr=False)
+    statistics: StatisticsConfig = field(default_factory=StatisticsConfig)
     stage: str = field(default="none", compare=False, repr=False)
     cnn_folder: str | None = field(default=None, compare=False, repr=False)
 

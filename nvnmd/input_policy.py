@@ -161,8 +161,10 @@ def _model() -> dict[str, Rule]:
            ("multi", "frozen", "pairtab", "pairwise_dprc", "linear_ener")},
         "model/type_map": _honoured("Here or in nvnmd.", lambda v: len(v) > 0,
                                     "at least one element name"),
-        "model/data_stat_nbatch": _refused(f"{NOT_YET}: the statistics come from every frame"),
-        "model/data_stat_protect": _only(0.01, why="deviations are kept above 0.01"),
+        "model/data_stat_nbatch": _honoured(
+            "Drawn by training/seed; the energy bias, the nearest distance and the most "
+            "neighbours come from every frame.", _positive, "an integer above 0"),
+        "model/data_stat_protect": _honoured("", _positive, "a number above 0"),
         "model/data_bias_nsample": _only(10, why="no command changes the bias of a trained model"),
         **{f"model/{name}": _refused(table)
            for name in ("use_srtab", "smin_alpha", "sw_rmin", "sw_rmax")},
@@ -193,7 +195,7 @@ def _descriptor(kind: str, version: int) -> dict[str, Rule]:
     }
     if version == 0:
         rules["env_protection"] = _only(0.0, why="distances are clamped from below instead")
-        rules["set_davg_zero"] = _only(False, why="the mean is taken from the data")
+        rules["set_davg_zero"] = _honoured()
     else:
         none = "there are no attention layers in the hardware"
         rules |= {
@@ -321,7 +323,10 @@ def _training() -> dict[str, Rule]:
                                   "decay begins after it.", _not_negative,
                                   "an integer of at least 0"),
         "gradient_max_norm": _honoured("", _not_negative, "a number of at least 0"),
-        "stat_file": _refused(f"{NOT_YET}: the statistics are taken anew for every training"),
+        "stat_file": _honoured(
+            "An npz file of this program, relative to the working directory. train-cnn writes it "
+            "if it is missing, and else takes mean, deviation and energy bias from it; other "
+            "settings than those it was written with are an error.", _names_file, "a file name"),
     }
     parts = ("training/training_data", "training/validation_data")
     return {

@@ -14,6 +14,7 @@ from nvnmd.config import (
     LearningRateConfig,
     LossConfig,
     RunConfig,
+    StatisticsConfig,
     TrainingConfig,
 )
 from nvnmd.input_check import Mistakes, check_section, read_json, show, without_comments
@@ -97,7 +98,11 @@ def parse_document(document: dict[str, Any], source: str, *, warn: Warn = _warn,
                               rcond=_float(model["fitting_net"].get("rcond"))),
         learning_rate=learning_rate,
         loss=loss,
-        training=training, source=source, stage=stage, cnn_folder=cnn_folder)
+        training=training,
+        statistics=StatisticsConfig(
+            nbatch=model.get("data_stat_nbatch", 10),
+            protect=float(model.get("data_stat_protect", 0.01))),
+        source=source, stage=stage, cnn_folder=cnn_folder)
     config.normalized.update(normalized_document(config))
     return config
 
@@ -163,7 +168,9 @@ def _descriptor(full: dict[str, Any], version: int,
     if not rcut_smth < rcut:
         mistakes.add(smth_path, rcut_smth, f"a distance below {rcut_path} = {show(rcut)}")
     config = DescriptorConfig(sel=tuple(sel), rcut=float(rcut), rcut_smth=float(rcut_smth),
-                              seed=_seed(full["model"]["descriptor"], full["training"]))
+                              seed=_seed(full["model"]["descriptor"], full["training"]),
+                              set_davg_zero=bool(version) or full["model"]["descriptor"].get(
+                                  "set_davg_zero", False))
     return tuple(type_map), config
 
 
@@ -283,6 +290,8 @@ def normalized_document(config: RunConfig, stage: str = "none",
         "disp_training", "time_training", "warmup_steps", "gradient_max_norm")}
     return {
         "nvnmd": {"version": config.version, "max_nnei": config.max_nnei, "net_size": 128, **files,
+    if training.stat_file is not None:
+        plain["stat_file"] = training.stat_file
                   "enable": True, "restore_descriptor": quantized,
                   "restore_fitting_net": quantized, "quantize_descriptor": quantized,
                   "quantize_fitting_net": quantized},
@@ -293,8 +302,11 @@ def normalized_document(config: RunConfig, stage: str = "none",
             "type_map": list(config.type_map),
             "descriptor": {**kind, "rcut": descriptor.rcut,
                            "rcut_smth": descriptor.rcut_smth, "neuron": list(descriptor.neuron),
+            "data_stat_nbatch": config.statistics.nbatch,
+            "data_stat_protect": config.statistics.protect,
                            "axis_neuron": descriptor.axis_neuron, "type_one_side": True,
-                           "resnet_dt": False, "seed": descriptor.seed},
+                           "resnet_dt": False, "set_davg_zero": descriptor.set_davg_zero,
+                           "seed": descriptor.seed},
             "fitting_net": {"neuron": list(fitting.neuron), "resnet_dt": False,
                             "rcond": fitting.rcond, "seed": fitting.seed},
         },

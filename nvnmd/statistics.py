@@ -50,6 +50,9 @@ def collect_statistics(
     *,
     progress: Callable[[int, int], None] | None = None,
     rcond: float | None = None,
+    frames: Sequence[NDArray[np.int64]] | None = None,
+    protection: float = PROTECTION,
+    zero_mean: bool = False,
 ) -> Statistics:
     """Go through all frames once.
 
@@ -63,6 +66,13 @@ def collect_statistics(
         Called with the frames done and the frames in all.
     rcond : float, optional
         See `energy_bias`.
+    frames : sequence of int arrays, optional
+        Frames of each system that mean and deviation are taken from; all by default. Distance,
+        neighbours and energy bias come from all in any case.
+    protection : float
+        Least deviation.
+    zero_mean : bool
+        Set the mean to 0 afterwards.
 
     Returns
     -------
@@ -75,9 +85,9 @@ def collect_statistics(
 
     Notes
     -----
-    As DeePMD-kit does it, but over all frames, not over a random sample: the deviation of a type
-    is ``sqrt(<v²> - <v>²)``, for the angular columns with x, y and z taken together, at least
-    0.01; a type without atoms gets ``1/rcut``. Version 1 sets the mean to 0 afterwards.
+    As DeePMD-kit does it: the deviation of a type is ``sqrt(<v²> - <v>²)``, for the angular columns
+    with x, y and z taken together, at least `protection`; a type without atoms gets ``1/rcut``.
+    Version 1 sets the mean to 0 afterwards.
     """
     ntypes, slots = cache.ntypes, sum(cache.sel)
     count = np.zeros(ntypes)
@@ -85,17 +95,18 @@ def collect_statistics(
     squares = np.zeros((ntypes, 2))
     nearest = np.inf
     largest = np.zeros(len(cache.sel), dtype=np.int64)
-    frames = sum(system.nframes for system in cache.systems)
+    total_frames = sum(system.nframes for system in cache.systems)
     done = 0
     for k, system in enumerate(cache.systems):
         types = np.sort(system.types)
+        chosen = set(range(system.nframes) if frames is None else frames[k].tolist())
         for frame in range(system.nframes):
             pairs = cache.pairs(k, frame)
             largest = np.maximum(largest, pairs.counts.max(axis=0))
-            count += np.bincount(types, minlength=ntypes) * slots
-            if len(pairs.rij):
-                r = np.sqrt((pairs.rij**2).sum(axis=1))
-                nearest = min(nearest, float(r.min()))
+            r = np.sqrt((pairs.rij**2).sum(axis=1))
+            nearest = min(nearest, float(r.min(initial=np.inf)))
+            if frame in chosen:
+                count += np.bincount(types, minlength=ntypes) * slots
                 sw, _ = switch(NumpyMath(), r, rcut_smth, cache.rcut)
                 radial = sw / r
                 angular = (radial / r)[:, None] * pairs.rij
@@ -107,7 +118,7 @@ def collect_statistics(
                     squares[:, c] += np.bincount(centre, weights=powers[c], minlength=ntypes)
             done += 1
             if progress is not None:
-                progress(done, frames)
+                progress(done, total_frames)
     if not np.isfinite(nearest):
         raise InputError(
             f"training data: no two atoms are within rcut = {cache.rcut:g} Å of each other"
@@ -116,10 +127,10 @@ def collect_statistics(
     per_slot = np.where(present, count, 1.0)[:, None]
     mean = total / per_slot
     deviation = np.sqrt(np.maximum(squares / per_slot - mean**2, 0.0))
-    deviation = np.maximum(deviation, PROTECTION)
+    deviation = np.maximum(deviation, protection)
     deviation[~present] = 1.0 / cache.rcut
     mean[:, 1] = 0.0
-    if cache.shared:
+    if cache.shared or zero_mean:
         mean[:] = 0.0
     return Statistics(
         davg=mean,

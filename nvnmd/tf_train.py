@@ -19,7 +19,7 @@ from nvnmd.errors import InputError, ModelFileError
 from nvnmd.initial_weights import initial_weights
 from nvnmd.neighbors import Overflow
 from nvnmd.progress import Log
-from nvnmd.statistics import collect_statistics
+from nvnmd.statistics_file import training_statistics
 from nvnmd.tf_model import TfFloatModel
 from nvnmd.training_loop import (
     TrainingLoop,
@@ -137,8 +137,7 @@ def train_cnn(
     training = config.training
     systems, cache = load_data(config, training.systems, overflow, training.set_prefix)
     log(f"training data: {summary(systems)}")
-    statistics = collect_statistics(
-        cache, config.descriptor.rcut_smth, rcond=config.fitting.rcond)
+    statistics = training_statistics(config, cache, log)
     slots = statistics.largest_counts
     log(
         f"statistics: smallest distance {statistics.min_nbor_dist:.4f} Å, most neighbours"

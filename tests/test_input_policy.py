@@ -62,6 +62,8 @@ SETTINGS = {
     "model[standard]/fitting_net[ener]/seed": 6,
     **{f"loss[ener]/{end}_pref_{term}": 3.5 for end in ("start", "limit")
        for term in ("e", "f", "v", "ae", "pf")},
+    "model/data_stat_nbatch": 3, "model/data_stat_protect": 0.1, "training/stat_file": "stat.npz",
+    f"{DESCRIPTOR}[se_e2_a]/set_davg_zero": True,
     "loss[ener]/enable_atom_ener_coeff": True, "loss[ener]/numb_generalized_coord": 2,
     "loss[ener]/start_pref_gf": 3.5, "loss[ener]/limit_pref_gf": 3.5,
 }

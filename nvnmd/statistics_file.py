@@ -1,0 +1,134 @@
+"""The statistics of a training's data: taken from the data, or from the file of an earlier run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nvnmd.atomic_file import atomic_write
+from nvnmd.batches import NeighborCache
+from nvnmd.config import RunConfig
+from nvnmd.data import System
+from nvnmd.errors import InputError
+from nvnmd.npy_archive import DAMAGED, read_arrays, read_entries
+from nvnmd.progress import Log
+from nvnmd.statistics import Statistics, collect_statistics
+
+FORMAT = "nvnmd-statistics-1"
+ARRAYS = ("davg", "dstd", "t_bias_atom_e", "min_nbor_dist", "largest_counts")
+
+
+def training_statistics(config: RunConfig, cache: NeighborCache, log: Log) -> Statistics:
+    """Return the statistics that a training begins with.
+
+    With a `stat_file` that exists, mean, deviation and energy bias are those of the file; what the
+    nearest distance and the most neighbours are is found anew if the data are others than then.
+    A file that does not exist is written.
+
+    Raises
+    ------
+    InputError
+        No two atoms are within the cut-off; the file is not readable, or other settings made it.
+    """
+    chosen = sampled_frames(cache.systems, config.training.batch_size, config.statistics.nbatch,
+                            config.training.seed)
+
+    def collected() -> Statistics:
+        return collect_statistics(
+            cache, config.descriptor.rcut_smth, rcond=config.fitting.rcond, frames=chosen,
+            protection=config.statistics.protect, zero_mean=config.descriptor.set_davg_zero)
+
+    if config.training.stat_file is None:
+        return collected()
+    file = Path(config.training.stat_file)
+    digest = data_digest(cache.systems)
+    if not file.exists():
+        found = collected()
+        _save(file, found, _settings(config), digest)
+        log(f"statistics: written to {file}")
+        return found
+    stored, theirs = _load(file, _settings(config), config.ntypes)
+    if theirs == digest:
+        log(f"statistics: read from {file}")
+        return stored
+    log(f"statistics: normalisation and energy bias read from {file}, which is of other data")
+    present = collected()
+    return replace(present, davg=stored.davg, dstd=stored.dstd,
+                   t_bias_atom_e=stored.t_bias_atom_e,
+                   min_nbor_dist=min(present.min_nbor_dist, stored.min_nbor_dist))
+
+
+def sampled_frames(systems: Sequence[System], batch_sizes: Sequence[int], nbatch: int,
+                   seed: int | None) -> list[NDArray[np.int64]]:
+    """Draw `nbatch` batches of each system, ascending; all its frames if it has no more."""
+    rng = np.random.default_rng(seed)
+    return [
+        np.sort(rng.permutation(system.nframes)[: nbatch * size])
+        for system, size in zip(systems, batch_sizes, strict=True)
+    ]
+
+
+def data_digest(systems: Sequence[System]) -> str:
+    """Return a number that changes with any type, position, cell or energy of the data."""
+    total = hashlib.sha256()
+    for system in systems:
+        for array in (system.types, system.coord, system.box, system.energy):
+            total.update(str(None if array is None else array.shape).encode())
+            if array is not None:
+                total.update(np.ascontiguousarray(array).tobytes())
+    return total.hexdigest()
+
+
+def _settings(config: RunConfig) -> dict[str, Any]:
+    """What the normalisation and the energy bias depend on beside the data."""
+    return {
+        "version": config.version, "type_map": list(config.type_map),
+        "sel": list(config.descriptor.sel), "rcut": config.descriptor.rcut,
+        "rcut_smth": config.descriptor.rcut_smth,
+        "set_davg_zero": config.descriptor.set_davg_zero, "rcond": config.fitting.rcond,
+        **{f"data_stat_{key}": value for key, value in asdict(config.statistics).items()},
+    }
+
+
+def _save(file: Path, statistics: Statistics, settings: dict[str, Any], digest: str) -> None:
+    header = {"format": FORMAT, "settings": settings, "data": digest}
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(file) as stream:
+        np.savez(stream, header=np.array(json.dumps(header)),  # type: ignore[arg-type]
+                 **{name: np.asarray(getattr(statistics, name)) for name in ARRAYS})
+
+
+def _load(file: Path, settings: dict[str, Any], ntypes: int) -> tuple[Statistics, str]:
+    """Read a file, and check that these settings made it."""
+    try:
+        arrays = read_arrays(read_entries(file))
+        header = json.loads(str(arrays["header"]))
+        if header["format"] != FORMAT:
+            raise ValueError(f"format {header['format']!r}, expected {FORMAT!r}")
+        theirs, digest = dict(header["settings"]), str(header["data"])
+        values = {name: arrays[name] for name in ARRAYS}
+        shapes = ((ntypes, 2), (ntypes, 2), (ntypes,), (), (len(settings["sel"]),))
+        for (name, array), shape in zip(values.items(), shapes, strict=True):
+            if theirs == settings and (array.shape != shape or not np.isfinite(array).all()):
+                raise ValueError(f"{name} is not {shape} finite numbers")
+        if not (values["dstd"] > 0).all():
+            raise ValueError("a deviation is not above 0")
+    except DAMAGED as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"{file}: not a readable file of statistics ({reason}); "
+                         "training/stat_file names one that train-cnn wrote") from None
+    for key, wanted in settings.items():
+        if theirs.get(key) != wanted:
+            raise InputError(f"{file}: written with {key} = {theirs.get(key)}, the input has "
+                             f"{wanted}; expected the same or another training/stat_file")
+    return Statistics(
+        davg=values["davg"], dstd=values["dstd"], t_bias_atom_e=values["t_bias_atom_e"],
+        min_nbor_dist=float(values["min_nbor_dist"]), largest_counts=values["largest_counts"],
+    ), digest
