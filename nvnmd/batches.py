@@ -331,7 +331,14 @@ class BatchSampler:
         Seed of the drawing; None takes one from the operating system.
     auto_prob, sys_probs
         How often each system is drawn; see `nvnmd.system_probability.system_probabilities`.
+
+    Attributes
+    ----------
+    weight : float
+        What the last batch counts beside those of other workers; see `nvnmd.workers`.
     """
+
+    weight = 1.0
 
     def __init__(
         self,

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nvnmd.cli_common import add_command, add_overflow, log, need, warn
 from nvnmd.errors import InputError
+
+if TYPE_CHECKING:
+    from nvnmd.workers import Workers
 
 CNN_FOLDER = Path("nvnmd_cnn")
 QNN_FOLDER = Path("nvnmd_qnn")
@@ -61,17 +67,33 @@ def _folder(path: Path) -> Path:
     return path
 
 
+@contextmanager
+def _workers(command: str) -> Iterator[Workers]:
+    """Connect the workers of a shared training, if it is one, before anything can go wrong."""
+    from nvnmd.workers import OneWorker, guarded, place_of
+
+    workers: Workers = OneWorker()
+    if place_of(os.environ).count > 1:
+        need(command, "train", "tensorflow")
+        from nvnmd.tf_workers import workers_of_environment
+
+        workers = workers_of_environment()
+    with guarded(workers):
+        yield workers
+
+
 def train_cnn(args: argparse.Namespace) -> int:
     """Run `nvnmd train-cnn`."""
     from nvnmd.input_schema import for_stage, load_input
 
-    config = for_stage(load_input(args.input, warn=warn), "cnn", args.output)
-    output = _folder(Path(config.cnn_folder or CNN_FOLDER))
-    need("train-cnn", "train", "tensorflow")
-    from nvnmd.tf_train import train_cnn as train
+    with _workers("train-cnn") as workers:
+        config = for_stage(load_input(args.input, warn=warn), "cnn", args.output)
+        output = _folder(Path(config.cnn_folder or CNN_FOLDER))
+        need("train-cnn", "train", "tensorflow")
+        from nvnmd.tf_train import train_cnn as train
 
-    train(config, output, restart=args.restart, init_model=args.init_model, log=log,
-          overflow=args.overflow)
+        train(config, output, restart=args.restart, init_model=args.init_model, log=log,
+              overflow=args.overflow, workers=workers)
     return 0
 
 
@@ -79,13 +101,14 @@ def train_qnn(args: argparse.Namespace) -> int:
     """Run `nvnmd train-qnn`."""
     from nvnmd.input_schema import for_stage, load_input
 
-    output = _folder(args.output)
-    config = for_stage(load_input(args.input, warn=warn), "qnn", args.cnn)
-    need("train-qnn", "train", "tensorflow")
-    from nvnmd.tf_qnn import train_qnn as train
+    with _workers("train-qnn") as workers:
+        output = _folder(args.output)
+        config = for_stage(load_input(args.input, warn=warn), "qnn", args.cnn)
+        need("train-qnn", "train", "tensorflow")
+        from nvnmd.tf_qnn import train_qnn as train
 
-    train(config, Path(config.cnn_folder or CNN_FOLDER), output, restart=args.restart, log=log,
-          overflow=args.overflow)
+        train(config, Path(config.cnn_folder or CNN_FOLDER), output, restart=args.restart, log=log,
+              overflow=args.overflow, workers=workers)
     return 0
 
 

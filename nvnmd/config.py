@@ -51,13 +51,15 @@ class FittingConfig:
 class LearningRateConfig:
     """Exponential decay from `start_lr` to `stop_lr`, in steps of `decay_steps`.
 
-    With a `decay_rate` each step takes that factor, and `stop_lr` is the least rate.
+    With a `decay_rate` each step takes that factor, and `stop_lr` is the least rate. What several
+    workers make of it, `scale_by_worker` says: "linear", "sqrt" or "none".
     """
 
     start_lr: float = 1e-3
     stop_lr: float = 1e-8
     decay_steps: int = 5000
     decay_rate: float | None = None
+    scale_by_worker: str = "linear"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nvnmd.batches import BatchSampler, NeighborCache
+from nvnmd.batches import NeighborCache
 from nvnmd.checkpoint import Checkpoint, unprefixed
 from nvnmd.config import RunConfig
 from nvnmd.data import System
@@ -21,6 +21,7 @@ from nvnmd.errors import InputError, ModelFileError, RangeError
 from nvnmd.freeze import freeze_model
 from nvnmd.mapping_files import MAP_FILE, read_map
 from nvnmd.model_extras import stage_extras
+from nvnmd.mixed_batches import FrameDraws
 from nvnmd.neighbors import Overflow
 from nvnmd.progress import Log
 from nvnmd.qnn_batches import QuantizedBatch, QuantizedFrames
@@ -30,6 +31,7 @@ from nvnmd.quantize.reference import evaluate_atoms
 from nvnmd.tf_qnn_model import TfQuantizedModel
 from nvnmd.training_loop import (
     TrainingLoop,
+    data_facts,
     load_data,
     load_restart,
     prepare_folder,
@@ -38,6 +40,15 @@ from nvnmd.training_loop import (
 )
 from nvnmd.weight_grid import on_grid
 from nvnmd.weights import FloatWeights
+from nvnmd.workers import (
+    OneWorker,
+    Place,
+    Workers,
+    check_same,
+    guarded,
+    with_shared_seeds,
+    with_shared_weights,
+)
 
 MODEL_FILE = "model.nvnmd"
 
@@ -74,18 +85,21 @@ class _Part:
         self,
         systems: Sequence[System],
         batch_sizes: Sequence[int],
-        frames: QuantizedFrames,
+        model: Model,
+        neighbors: NeighborCache,
         seed: int | None,
         auto_prob: str,
         sys_probs: Sequence[float] | None,
+        place: Place = Place(),  # noqa: B008
+        merged: bool = False,
     ) -> None:
-        self.frames = frames
-        self.sampler = BatchSampler(
-            [s.nframes for s in systems], batch_sizes, seed, auto_prob=auto_prob,
-            sys_probs=sys_probs)
+        self._draws = FrameDraws(systems, batch_sizes, seed, place, merged=merged,
+                                 auto_prob=auto_prob, sys_probs=sys_probs)
+        self.frames = QuantizedFrames(model, neighbors, self._draws.mates)
+        self.sampler = self._draws.sampler
 
     def draw(self) -> QuantizedBatch:
-        return self.frames.batch(*self.sampler.draw())
+        return self.frames.merged(*self._draws())
 
 
 def train_qnn(
@@ -96,6 +110,7 @@ def train_qnn(
     restart: Path | None = None,
     log: Log = print,
     overflow: Overflow = "error",
+    workers: Workers | None = None,
 ) -> QnnResult:
     """Train the fitting nets of the quantized network, and write the frozen model.
 
@@ -116,6 +131,8 @@ def train_qnn(
         Takes lines of text.
     overflow : {"error", "truncate"}
         See `build_neighborhood`.
+    workers : Workers, optional
+        See `nvnmd.tf_train.train_cnn`.
 
     Returns
     -------
@@ -132,29 +149,57 @@ def train_qnn(
     KeyboardInterrupt
         Ctrl-C, after a checkpoint has been written.
     """
+    workers = OneWorker() if workers is None else workers
+    with guarded(workers):
+        return _train(config, cnn_dir, out_dir, restart, log if workers.place.chief else _quiet,
+                      overflow, workers)
+
+
+def _quiet(line: str) -> None:
+    """Take the lines of workers that are not the chief."""
+
+
+def _train(
+    config: RunConfig,
+    cnn_dir: Path,
+    out_dir: Path,
+    restart: Path | None,
+    log: Log,
+    overflow: Overflow,
+    workers: Workers,
+) -> QnnResult:
+    """Do the part of one worker."""
+    config, chief = with_shared_seeds(config, workers), workers.place.chief
     weights = before = _load_cnn(cnn_dir, config)
     tables = read_map(cnn_dir / MAP_FILE)
     checkpoint = None
     if restart is not None:
         checkpoint = load_restart(restart, config, "qnn")
         weights = _checkpoint_weights(checkpoint, weights, restart, cnn_dir)
+    weights = with_shared_weights(weights, workers)
     start = freeze_model(weights, tables, config)
-    prepare_folder(config, out_dir)
+    if chief:
+        prepare_folder(config, out_dir)
 
     training = config.training
     systems, neighbors = load_data(config, training.systems, overflow, training.set_prefix)
     log(f"training data: {summary(systems)}")
-    frames = QuantizedFrames(start, neighbors)
+    check_same(workers, input_document=config.normalized, data=data_facts(systems),
+               checkpoint=None if checkpoint is None else checkpoint.step,
+               model=start.digest)
+    train_part = _Part(systems, training.batch_size, start, neighbors, training.seed,
+                       training.auto_prob, training.sys_probs, workers.place,
+                       training.mixed_batch)
+    frames = train_part.frames
     # before any step: does every word of a real frame fit its format?
     _reference(start, frames, neighbors)
-    train_part = _Part(systems, training.batch_size, frames, training.seed,
-                       training.auto_prob, training.sys_probs)
     valid_part = None
     if training.validation_systems:
         valid_part = _validation(config, start, overflow, log)
     model = TfQuantizedModel(start, weights, relative_f=config.loss.relative_f,
-                             gradient_max_norm=training.gradient_max_norm)
-    run = TrainingLoop("qnn", config, out_dir, model, train_part, valid_part, log)
+                             gradient_max_norm=training.gradient_max_norm,
+                             train_fitting=config.fitting.trainable)
+    run = TrainingLoop("qnn", config, out_dir, model, train_part, valid_part, log, workers)
     if checkpoint is not None:
         run.restore(checkpoint)
         log(f"continuing at step {checkpoint.step}")
@@ -169,11 +214,14 @@ def train_qnn(
     frozen = freeze_model(trained, tables, config, origin=origin)
     frozen = dataclasses.replace(frozen, extras=stage_extras(frozen, before))
     log("check: the first frame's energies and forces have the bits of the integer reference")
-    bare = dataclasses.replace(trained, embedding=((),) * len(trained.embedding), type_net=())
-    write_dict(out_dir / "weight.npy", bare.to_deepmd(config.descriptor.sel))
-    write_dict(out_dir / "config.npy", deepmd_config(config, trained))
-    frozen.save(out_dir / MODEL_FILE)
-    log(f"model: {out_dir / MODEL_FILE} (digest {frozen.digest[:12]})")
+    if chief:
+        bare = dataclasses.replace(
+            trained, embedding=((),) * len(trained.embedding), type_net=())
+        write_dict(out_dir / "weight.npy", bare.to_deepmd(config.descriptor.sel))
+        write_dict(out_dir / "config.npy", deepmd_config(config, trained))
+        frozen.save(out_dir / MODEL_FILE)
+        log(f"model: {out_dir / MODEL_FILE} (digest {frozen.digest[:12]})")
+    workers.wait()
     return QnnResult(
         folder=out_dir,
         model_file=out_dir / MODEL_FILE,
@@ -190,7 +238,7 @@ def _validation(config: RunConfig, model: Model, overflow: Overflow, log: Log) -
         config, training.validation_systems, overflow, training.validation_set_prefix)
     log(f"validation data: {summary(systems)}")
     sizes = training.validation_batch_size or (1,) * len(systems)
-    return _Part(systems, sizes, QuantizedFrames(model, neighbors), training.seed,
+    return _Part(systems, sizes, model, neighbors, training.seed,
                  training.validation_auto_prob, training.validation_sys_probs)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from nvnmd.batches import Batch, BatchSampler, NeighborCache, largest_counts, make_layouts, pack
+from nvnmd.batches import Batch, NeighborCache, largest_counts, make_layouts, pack
 from nvnmd.checkpoint import unprefixed
 from nvnmd.config import RunConfig
 from nvnmd.data import System
@@ -17,12 +17,14 @@ from nvnmd.deepmd_config import deepmd_config, s_range
 from nvnmd.deepmd_files import write_dict
 from nvnmd.errors import InputError, ModelFileError
 from nvnmd.initial_weights import initial_weights
+from nvnmd.mixed_batches import FrameDraws
 from nvnmd.neighbors import Overflow
 from nvnmd.progress import Log
 from nvnmd.statistics_file import training_statistics
 from nvnmd.tf_model import TfFloatModel
 from nvnmd.training_loop import (
     TrainingLoop,
+    data_facts,
     load_data,
     load_restart,
     prepare_folder,
@@ -31,6 +33,15 @@ from nvnmd.training_loop import (
 )
 from nvnmd.weight_grid import on_grid
 from nvnmd.weights import FloatWeights
+from nvnmd.workers import (
+    OneWorker,
+    Place,
+    Workers,
+    check_same,
+    guarded,
+    with_shared_seeds,
+    with_shared_weights,
+)
 
 # XLA takes some seconds to compile each layout; trainings with fewer steps per layout do not earn
 # them back.
@@ -73,16 +84,19 @@ class _Part:
         seed: int | None,
         auto_prob: str,
         sys_probs: Sequence[float] | None,
+        place: Place = Place(),  # noqa: B008
+        merged: bool = False,
     ) -> None:
         self.cache = cache
-        self.layouts = make_layouts(systems, batch_sizes, slots.tolist(), ntypes=cache.ntypes)
-        self.sampler = BatchSampler(
-            [s.nframes for s in systems], batch_sizes, seed, auto_prob=auto_prob,
-            sys_probs=sys_probs)
+        self.frames = FrameDraws(systems, batch_sizes, seed, place, merged=merged,
+                                 auto_prob=auto_prob, sys_probs=sys_probs)
+        self.layouts = make_layouts(systems, self.frames.sizes, slots.tolist(),
+                                    ntypes=cache.ntypes, mates=self.frames.mates)
+        self.sampler = self.frames.sampler
 
     def draw(self) -> Batch:
-        system, frames = self.sampler.draw()
-        return pack(self.cache, system, frames, self.layouts[system])
+        which, frames = self.frames()
+        return pack(self.cache, which, frames, self.layouts[which[0]])
 
 
 def train_cnn(
@@ -94,6 +108,7 @@ def train_cnn(
     log: Log = print,
     overflow: Overflow = "error",
     xla: bool | None = None,
+    workers: Workers | None = None,
 ) -> CnnResult:
     """Train the float model and write everything the next stage needs.
 
@@ -115,6 +130,9 @@ def train_cnn(
         See `build_neighborhood`.
     xla : bool, optional
         Compile with XLA; by default for trainings of at least `XLA_STEPS` steps per layout.
+    workers : Workers, optional
+        The processes that share the training, as `nvnmd.tf_workers.workers_of_environment` gives
+        them; each calls this function, and the chief writes the files. By default one.
 
     Returns
     -------
@@ -131,8 +149,31 @@ def train_cnn(
     """
     if restart is not None and init_model is not None:
         raise InputError("restart and init_model exclude each other")
+    workers = OneWorker() if workers is None else workers
+    with guarded(workers):
+        return _train(config, out_dir, restart, init_model,
+                      log if workers.place.chief else _quiet, overflow, xla, workers)
+
+
+def _quiet(line: str) -> None:
+    """Take the lines of workers that are not the chief."""
+
+
+def _train(
+    config: RunConfig,
+    out_dir: Path,
+    restart: Path | None,
+    init_model: Path | None,
+    log: Log,
+    overflow: Overflow,
+    xla: bool | None,
+    workers: Workers,
+) -> CnnResult:
+    """Do the part of one worker."""
+    config, chief = with_shared_seeds(config, workers), workers.place.chief
     checkpoint = None if restart is None else load_restart(restart, config, "cnn")
-    prepare_folder(config, out_dir)
+    if chief:
+        prepare_folder(config, out_dir)
 
     training = config.training
     systems, cache = load_data(config, training.systems, overflow, training.set_prefix)
@@ -162,6 +203,9 @@ def train_cnn(
         weights = initial_weights(
             config.descriptor, config.fitting, statistics, config.version
         )
+    check_same(workers, input_document=config.normalized, data=data_facts(systems),
+               checkpoint=None if checkpoint is None else checkpoint.step)
+    weights = with_shared_weights(weights, workers)
     low, high = s_range(weights, config.descriptor.rcut, config.descriptor.rcut_smth)
     if high - low > S_SPAN:
         log(
@@ -170,7 +214,8 @@ def train_cnn(
         )
 
     train_part = _Part(systems, training.batch_size, cache, slots, training.seed,
-                       training.auto_prob, training.sys_probs)
+                       training.auto_prob, training.sys_probs, workers.place,
+                       training.mixed_batch)
     valid_part = None
     if valid_cache is not None:
         sizes = training.validation_batch_size or (1,) * len(valid_systems)
@@ -184,22 +229,26 @@ def train_cnn(
         axis_neuron=config.descriptor.axis_neuron,
         relative_f=config.loss.relative_f,
         gradient_max_norm=training.gradient_max_norm,
+        train_embedding=config.descriptor.trainable,
+        train_fitting=config.fitting.trainable,
         xla=_worth_compiling(train_part, valid_part, training.numb_steps) if xla is None else xla,
     )
-    run = TrainingLoop("cnn", config, out_dir, model, train_part, valid_part, log)
+    run = TrainingLoop("cnn", config, out_dir, model, train_part, valid_part, log, workers)
     if checkpoint is not None:
         run.restore(checkpoint)
         log(f"continuing at step {checkpoint.step}")
     seconds = run.loop()
 
     # the integer network rounds weights down: from here on there is nothing to round
-    weights = on_grid(model.weights)
-    weights.save(out_dir / "weights.npz")
-    write_dict(out_dir / "weight.npy", weights.to_deepmd(config.descriptor.sel))
-    write_dict(out_dir / "config.npy", deepmd_config(config, weights))
-    from nvnmd.mapping_files import map_folder
+    weights = on_grid(model.weights, fixed=config.fitting.fixed_layers)
+    if chief:
+        weights.save(out_dir / "weights.npz")
+        write_dict(out_dir / "weight.npy", weights.to_deepmd(config.descriptor.sel))
+        write_dict(out_dir / "config.npy", deepmd_config(config, weights))
+        from nvnmd.mapping_files import map_folder
 
-    log(f"tables: {map_folder(out_dir)}")
+        log(f"tables: {map_folder(out_dir)}")
+    workers.wait()
     return CnnResult(folder=out_dir, step=run.step, weights=weights, seconds_per_step=seconds)
 
 

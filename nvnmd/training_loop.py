@@ -30,6 +30,7 @@ from nvnmd.neighbors import Overflow
 from nvnmd.progress import InterruptFlag, Log, StepTimer, TrainingProgress
 from nvnmd.schedule import LearningRate, prefactors
 from nvnmd.weights import FloatWeights
+from nvnmd.workers import OneWorker, Workers, rate_factor
 
 
 class LabelledBatch(Protocol):
@@ -80,6 +81,12 @@ class TrainableModel(Protocol[Batch_contra]):
     ) -> None:
         """Do one step of the optimizer."""
 
+    def gradient(self, batch: Batch_contra, prefactors: NDArray[np.float64]) -> Any:
+        """Gradient of a batch's loss by all variables in one row."""
+
+    def apply(self, gradient: Any, lr: float, step: int) -> None:
+        """Do what is left of `step` once the gradient is known."""
+
 
 class TrainingLoop(Generic[Batch]):
     """The loop over steps: display, checkpoints, interruption.
@@ -98,6 +105,8 @@ class TrainingLoop(Generic[Batch]):
         Where batches come from.
     log : callable
         Takes lines of text.
+    workers : Workers, optional
+        Those that share the training; only the chief writes.
     """
 
     def __init__(
@@ -109,8 +118,10 @@ class TrainingLoop(Generic[Batch]):
         training: Part[Batch],
         validation: Part[Batch] | None,
         log: Log,
+        workers: Workers | None = None,
     ) -> None:
         self.kind = kind
+        self.workers: Workers = OneWorker() if workers is None else workers
         self.config, self.folder, self.model, self.log = config, folder, model, log
         self.training, self.validation = training, validation
         self.rate = LearningRate(
@@ -125,27 +136,41 @@ class TrainingLoop(Generic[Batch]):
         """Run the remaining steps; return the mean seconds per step."""
         settings = self.config.training
         names = ("rmse", *(f"rmse_{term}" for term in self.columns))
-        curve = LearningCurve(
-            self.folder / Path(settings.disp_file).name,
-            names,
-            validation=self.validation is not None,
-            continue_from=self.step or None,
-        )
+        curve = None
+        if self.chief:
+            curve = LearningCurve(
+                self.folder / Path(settings.disp_file).name,
+                names,
+                validation=self.validation is not None,
+                continue_from=self.step or None,
+            )
+        count = self.workers.place.count
+        factor = rate_factor(self.config.learning_rate.scale_by_worker, count)
+        if count > 1:
+            self.log(f"{count} workers; the optimizer takes {factor:.4g} times the learning rate")
         whole, timer = StepTimer(self.step), StepTimer(self.step)
         begin, last = self.step, settings.numb_steps
-        with InterruptFlag() as flag, TrainingProgress(f"train-{self.kind}", last, begin) as bar:
+        show = None if self.chief else False
+        bar = TrainingProgress(f"train-{self.kind}", last, begin, show=show)
+        with InterruptFlag() as flag, bar:
             while self.step < last:
                 lr = self.rate(self.step)
                 factors = self._prefactors()
                 batch = self.training.draw()
-                self.model.step(batch, factors, lr, self.step + 1)
+                asked = self.workers.step(
+                    self.model, batch, self.training.sampler.weight, factors,
+                    factor * lr, self.step + 1, flag.raised)
                 self.step += 1
                 bar.update(self.step)
                 shown = self.step == 1 or self.step % settings.disp_freq == 0 or self.step == last
-                if settings.disp_training and shown:
+                if curve is not None and settings.disp_training and shown:
                     self._display(curve, batch, timer)
-                stop = flag.raised and self.step < last
-                if stop or self.step == last or self.step % settings.save_freq == 0:
+                # several workers stop together, a step after one of them was asked to
+                stop = (asked if count > 1 else flag.raised) and self.step < last
+                if not self.chief:
+                    if stop:
+                        raise KeyboardInterrupt(f"interrupted at step {self.step}")
+                elif stop or self.step == last or self.step % settings.save_freq == 0:
                     path = self._save()
                     if stop:
                         message = f"interrupted at step {self.step}; to continue: --restart {path}"
@@ -157,6 +182,11 @@ class TrainingLoop(Generic[Batch]):
         if settings.time_training:
             self.log(f"{last - begin} steps, {seconds:.4f} s per step")
         return seconds
+
+    @property
+    def chief(self) -> bool:
+        """Whether this process writes files and logs."""
+        return self.workers.place.chief
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Continue from a checkpoint.
@@ -259,6 +289,11 @@ def summary(systems: Sequence[System]) -> str:
     """Return a line that says how much data there is."""
     frames = sum(system.nframes for system in systems)
     return f"{len(systems)} systems, {frames} frames, {sum(s.natoms for s in systems)} atoms"
+
+
+def data_facts(systems: Sequence[System]) -> list[list[int]]:
+    """Return what two workers' data must have in common: frames and atoms of each system."""
+    return [[system.nframes, system.natoms] for system in systems]
 
 
 def load_data(
