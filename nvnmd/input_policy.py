@@ -261,7 +261,7 @@ def _learning_rate_and_loss() -> dict[str, Rule]:
         "learning_rate": SECTION,
         "learning_rate/type": _only("exp", why="the learning rate decays exponentially"),
         "learning_rate/scale_by_worker": _honoured(
-            "This program trains with one worker, for which the three are the same.",
+            "With one worker the three are the same.",
             lambda v: v in ("linear", "sqrt", "none"), '"linear", "sqrt" or "none"'),
         "learning_rate[exp]/start_lr": _honoured("0 trains nothing.", _not_negative,
                                                  "a number of at least 0"),

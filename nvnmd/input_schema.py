@@ -209,7 +209,7 @@ def _learning_rate(section: dict[str, Any], mistakes: Mistakes) -> LearningRateC
                      f"a number above 0 and at most start_lr = {show(section['start_lr'])}"
                      if start else "0, as start_lr is 0")
     return LearningRateConfig(start_lr=start, stop_lr=stop, decay_steps=section["decay_steps"],
-                              decay_rate=_float(rate))
+                              decay_rate=_float(rate), scale_by_worker=section["scale_by_worker"])
 
 
 def _loss(section: dict[str, Any], mistakes: Mistakes) -> LossConfig:

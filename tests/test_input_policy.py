@@ -70,8 +70,8 @@ SETTINGS = {
 # What else a setting needs
 WITH = {f"loss[ener]/{end}_pref_gf": ("loss[ener]/numb_generalized_coord", 2)
         for end in ("start", "limit")}
-# The only honoured keys that change nothing in a run: one worker, and the only version there is
-SAME = {"learning_rate/scale_by_worker", "nvnmd/version"}
+# The only honoured key that changes nothing in a run: the setting is that of BASE
+SAME = {"nvnmd/version"}
 WRONG = {"int": 77, "float": 77.5, "str": "something", "bool": None, "list[int]": [7, 7],
          "list[float]": [7.5], "list[str]": ["x"], "list[list[int]]": [[0, 1]], "list": [[0, 1]],
          "list[bool]": [False], "list[float | None]": [1.5], "dict": {}}
