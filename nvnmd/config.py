@@ -23,6 +23,8 @@ class DescriptorConfig:
         Seed of the initial weights.
     set_davg_zero : bool
         Whether the mean of the radial values is 0 instead of the data's; in version 1 it is.
+    trainable : bool
+        Whether `train-cnn` trains the embedding nets.
     """
 
     sel: tuple[int, ...]
@@ -32,6 +34,7 @@ class DescriptorConfig:
     axis_neuron: int = 4
     seed: int | None = None
     set_davg_zero: bool = False
+    trainable: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,12 +42,19 @@ class FittingConfig:
     """The fitting net: hidden widths (tanh4, skips where widths are equal) and seed.
 
     `rcond` is that of the least squares that give the energy of each type
-    (`nvnmd.statistics.energy_bias`).
+    (`nvnmd.statistics.energy_bias`). `trainable` says of every layer whether it is trained; None
+    stands for all.
     """
 
     neuron: tuple[int, ...] = (128, 128, 128)
     seed: int | None = None
     rcond: float | None = None
+    trainable: tuple[bool, ...] | None = None
+
+    @property
+    def fixed_layers(self) -> list[int]:
+        """The layers that are not trained."""
+        return [layer for layer, on in enumerate(self.trainable or ()) if not on]
 
 
 @dataclass(frozen=True, kw_only=True)

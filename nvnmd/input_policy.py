@@ -119,7 +119,6 @@ RCUT = _honoured("Here or in model/descriptor; 6.0 if in neither. At most 8, whe
 RCUT_SMTH = _honoured("Here or in model/descriptor; 0.5 if in neither.", _positive,
                       "a distance above 0 Å")
 PRECISION = _only("default", "float64", why="the float model is binary64")
-TRAINABLE = _only(True, why="every weight of the float model is trained")
 NO_FACTOR = _only(False, why="NVNMD's skips carry no factor")
 NO_PROFILER = "there is no profiler"
 NO_BOARD = "no TensorBoard log is written"
@@ -190,7 +189,9 @@ def _descriptor(kind: str, version: int) -> dict[str, Rule]:
         "axis_neuron": _only(4, why="the columns that NVNMD keeps per row"),
         "activation_function": _only("tanh", why="NVNMD's embedding net"),
         "type_one_side": _only(True, why="one embedding net for all centre types"),
-        "resnet_dt": NO_FACTOR, "precision": PRECISION, "trainable": TRAINABLE, "seed": SEED,
+        "resnet_dt": NO_FACTOR, "precision": PRECISION, "trainable": _honoured(
+            "The embedding nets, in version 1 with the net of the pairs of types; train-qnn trains "
+            "the fitting nets only in any case."), "seed": SEED,
         "exclude_types": _only([], why="every pair of types interacts in the hardware"),
     }
     if version == 0:
@@ -240,7 +241,8 @@ def _fitting() -> dict[str, Rule]:
         "neuron": _only([128, 128, 128], why="the widths of NVNMD's fitting net"),
         "activation_function": _only("tanh", "tanh4", why="both mean tanh4, NVNMD's polynomial in "
                                                           "the place of tanh"),
-        "precision": PRECISION, "resnet_dt": NO_FACTOR, "trainable": TRAINABLE,
+        "precision": PRECISION, "resnet_dt": NO_FACTOR,
+        "trainable": _honoured("In both stages."),
         "rcond": _honoured("", lambda v: v is None or 0 <= v < 1,
                            "null or a number of at least 0 and below 1"),
         "seed": SEED,

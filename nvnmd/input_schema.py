@@ -80,6 +80,7 @@ def parse_document(document: dict[str, Any], source: str, *, warn: Warn = _warn,
     type_map, descriptor = _descriptor(given, version, mistakes)
     learning_rate = _learning_rate(full["learning_rate"], mistakes)
     loss = _loss(full["loss"], mistakes)
+    fitting = _fitting(given, mistakes)
     training = training_config(given["training"], full["training"], mistakes, find_systems)
     mistakes.check()
     if find_systems:
@@ -94,8 +95,7 @@ def parse_document(document: dict[str, Any], source: str, *, warn: Warn = _warn,
     config = RunConfig(
         version=version, max_nnei=given["nvnmd"]["max_nnei"], type_map=type_map,
         descriptor=descriptor,
-        fitting=FittingConfig(seed=_seed(model["fitting_net"], given["training"]),
-                              rcond=_float(model["fitting_net"].get("rcond"))),
+        fitting=fitting,
         learning_rate=learning_rate,
         loss=loss,
         training=training,
@@ -170,7 +170,8 @@ def _descriptor(full: dict[str, Any], version: int,
     config = DescriptorConfig(sel=tuple(sel), rcut=float(rcut), rcut_smth=float(rcut_smth),
                               seed=_seed(full["model"]["descriptor"], full["training"]),
                               set_davg_zero=bool(version) or full["model"]["descriptor"].get(
-                                  "set_davg_zero", False))
+                                  "set_davg_zero", False),
+                              trainable=full["model"]["descriptor"].get("trainable", True))
     return tuple(type_map), config
 
 
@@ -210,6 +211,20 @@ def _learning_rate(section: dict[str, Any], mistakes: Mistakes) -> LearningRateC
                      if start else "0, as start_lr is 0")
     return LearningRateConfig(start_lr=start, stop_lr=stop, decay_steps=section["decay_steps"],
                               decay_rate=_float(rate), scale_by_worker=section["scale_by_worker"])
+
+
+def _fitting(given: dict[str, Any], mistakes: Mistakes) -> FittingConfig:
+    section = given["model"]["fitting_net"]
+    config = FittingConfig(seed=_seed(section, given["training"]),
+                           rcond=_float(section.get("rcond")))
+    layers = len(config.neuron) + 1
+    trainable = section.get("trainable", True)
+    if isinstance(trainable, bool):
+        trainable = [trainable] * layers
+    if len(trainable) != layers:
+        mistakes.add("model/fitting_net/trainable", trainable,
+                     f"{layers} truth values, one for each layer and one for the output")
+    return config if all(trainable) else replace(config, trainable=tuple(trainable))
 
 
 def _loss(section: dict[str, Any], mistakes: Mistakes) -> LossConfig:
@@ -306,8 +321,9 @@ def normalized_document(config: RunConfig, stage: str = "none",
             "data_stat_protect": config.statistics.protect,
                            "axis_neuron": descriptor.axis_neuron, "type_one_side": True,
                            "resnet_dt": False, "set_davg_zero": descriptor.set_davg_zero,
-                           "seed": descriptor.seed},
+                           "trainable": descriptor.trainable, "seed": descriptor.seed},
             "fitting_net": {"neuron": list(fitting.neuron), "resnet_dt": False,
                             "rcond": fitting.rcond, "seed": fitting.seed},
         },
+                            "trainable": fitting.trainable is None or list(fitting.trainable),
     }

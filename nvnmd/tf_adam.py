@@ -89,5 +89,6 @@ class Adam:
 
 
 def flatten(gradients: Sequence[Tensor]) -> Tensor:
-    """Return the gradients of all variables in one row."""
-    return tf.concat([tf.reshape(g, [-1]) for g in gradients], 0)
+    """Return the gradients of all variables in one row, which is empty if none is trained."""
+    none = [tf.zeros(0, tf.float64)]
+    return tf.concat(none + [tf.reshape(g, [-1]) for g in gradients], 0)

@@ -83,6 +83,11 @@ class TfFloatModel:
         See `nvnmd.tf_loss.force_difference`.
     gradient_max_norm : float
         See `nvnmd.tf_adam.Adam`.
+    train_embedding : bool
+        Whether the embedding nets are trained, in version 1 with the net of the gains.
+    train_fitting : sequence of bool, optional
+        Whether each layer of the fitting nets is trained, in version 1 the first with what carries
+        the type vectors into it; all by default.
     """
 
     def __init__(
@@ -96,6 +101,8 @@ class TfFloatModel:
         xla: bool = False,
         relative_f: float | None = None,
         gradient_max_norm: float = 0.0,
+        train_embedding: bool = True,
+        train_fitting: Sequence[bool] | None = None,
     ) -> None:
         self.relative_f = relative_f
         self.sel, self.rcut, self.rcut_smth = tuple(sel), rcut, rcut_smth
@@ -106,12 +113,15 @@ class TfFloatModel:
         self._fitting = [
             _variables([(w[t], b[t]) for w, b in layers]) for t in range(len(layers[0][0]))
         ]
-        nets = self._embedding + self._fitting
+        trained = [True] * len(layers) if train_fitting is None else list(train_fitting)
+        nets = self._embedding if train_embedding else []
+        nets = nets + [[layer for layer, on in zip(net, trained, strict=True) if on]
+                       for net in self._fitting]  # fmt: skip
         self._variables = [variable for net in nets for layer in net for variable in layer]
         self._types: _TypeNets | None = None
         if weights.version == 1:
             self._types = _TypeNets(weights)
-            self._variables += self._types.variables
+            self._variables += self._types.variables(gains=train_embedding, first=trained[0])
         self._adam = Adam(self._variables, gradient_max_norm)
         self._functions: dict[tuple[str, Layout], Callable[..., Any]] = {}
 
@@ -300,8 +310,11 @@ class _TypeNets:
         self._matrices = [tf.Variable(w) for w, _ in weights.type_embedding]
         self._net = _variables(weights.type_net)
         self._tweight = tf.Variable(weights.tweight)
+
+    def variables(self, *, gains: bool = True, first: bool = True) -> list[Tensor]:
+        """The variables; `gains` with their net, `first` with the first fitting layer's."""
         nets = [variable for layer in self._net for variable in layer]
-        self.variables = [*self._matrices, *nets, self._tweight]
+        return [*self._matrices, *(nets if gains else []), *([self._tweight] if first else [])]
 
     @property
     def weights(self) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -52,14 +53,20 @@ class TfQuantizedModel:
         See `nvnmd.tf_adam.Adam`.
     """
 
+    train_fitting : sequence of bool, optional
+        Whether each layer is trained; all by default.
     def __init__(self, model: Model, weights: FloatWeights, *, relative_f: float | None = None,
-                 gradient_max_norm: float = 0.0) -> None:
+                 gradient_max_norm: float = 0.0,
+                 train_fitting: Sequence[bool] | None = None) -> None:
         self._model, self._start, self.relative_f = model, weights, relative_f
         self._weights = [tf.Variable(w) for w in weights.fit_weights]
         self._biases = [tf.Variable(b) for b in weights.fit_biases]
         self._tweight = None if weights.tweight is None else tf.Variable(weights.tweight)
-        types = [] if self._tweight is None else [self._tweight]
-        self._adam = Adam([*self._weights, *self._biases, *types], gradient_max_norm)
+        trained = [True] * len(self._weights) if train_fitting is None else list(train_fitting)
+        types = [self._tweight] if self._tweight is not None and trained[0] else []
+        layers = [variable for variables in (self._weights, self._biases)
+                  for variable, on in zip(variables, trained, strict=True) if on]
+        self._adam = Adam([*layers, *types], gradient_max_norm)
         # one function, compiled anew for each shape and composition that occurs
         self._run_predict = tf.function(self._predict, autograph=False)
         self._run_step = tf.function(self._step, autograph=False)

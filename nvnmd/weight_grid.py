@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,8 @@ from nvnmd.weights import FloatWeights
 Array = NDArray[np.float64]
 
 
-def on_grid(weights: FloatWeights, start: FloatWeights | None = None) -> FloatWeights:
+def on_grid(weights: FloatWeights, start: FloatWeights | None = None,
+            fixed: Sequence[int] = ()) -> FloatWeights:
     """The nearest fitting nets that quantization leaves as they are.
 
     Parameters
@@ -23,6 +25,8 @@ def on_grid(weights: FloatWeights, start: FloatWeights | None = None) -> FloatWe
         Trained weights.
     start : FloatWeights, optional
         Weights before the training; what the training did not change is not touched.
+    fixed : sequence of int
+        Layers that were not trained, which stay as they are.
 
     Returns
     -------
@@ -36,6 +40,8 @@ def on_grid(weights: FloatWeights, start: FloatWeights | None = None) -> FloatWe
     if start is not None:
         moved = _where_changed(moved, weights.fit_weights, start.fit_weights)
         biases = _where_changed(biases, weights.fit_biases, start.fit_biases)
+    for layer in fixed:
+        moved[layer], biases[layer] = weights.fit_weights[layer], weights.fit_biases[layer]
     return dataclasses.replace(weights, fit_weights=tuple(moved), fit_biases=tuple(biases))
 
 

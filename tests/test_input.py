@@ -216,6 +216,8 @@ MISTAKES = [
 @pytest.mark.parametrize(("path", "value", "line"), MISTAKES)
 def test_each_mistake_is_one_line(path, value, line):
     with pytest.raises(InputError) as caught:
+    ("model/fitting_net/trainable", [True, False],
+     "model/fitting_net/trainable: got [true, false], expected 4 truth values, one for each"),
         parse(changed(path, value))
     message = str(caught.value)
     assert message.startswith(f"in.json: {line}"), message

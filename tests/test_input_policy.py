@@ -63,7 +63,8 @@ SETTINGS = {
     **{f"loss[ener]/{end}_pref_{term}": 3.5 for end in ("start", "limit")
        for term in ("e", "f", "v", "ae", "pf")},
     "model/data_stat_nbatch": 3, "model/data_stat_protect": 0.1, "training/stat_file": "stat.npz",
-    f"{DESCRIPTOR}[se_e2_a]/set_davg_zero": True,
+    f"{DESCRIPTOR}[se_e2_a]/set_davg_zero": True, f"{DESCRIPTOR}[se_e2_a]/trainable": False,
+    "model[standard]/fitting_net[ener]/trainable": [True, False, True, True],
     "loss[ener]/enable_atom_ener_coeff": True, "loss[ener]/numb_generalized_coord": 2,
     "loss[ener]/start_pref_gf": 3.5, "loss[ener]/limit_pref_gf": 3.5,
 }
@@ -199,7 +200,7 @@ def test_keys_of_the_descriptor_of_version_1():
     base["nvnmd"]["version"] = 1
     base["model"]["descriptor"] = {"sel": 60}
     inside = [entry for entry in KEYS if entry.path.startswith(f"{DESCRIPTOR}[se_atten]/")]
-    changed = {"sel": 70, "rcut": 7.0, "rcut_smth": 1.0, "seed": 6}
+    changed = {"sel": 70, "rcut": 7.0, "rcut_smth": 1.0, "seed": 6, "trainable": False}
     for entry in inside:
         rule, name = find_rule(rules, entry.path), entry.path.rpartition("/")[2]
         document = copy.deepcopy(base)
