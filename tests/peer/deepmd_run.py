@@ -8,10 +8,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+# Threads add to DeePMD-kit's virials in the order in which they come to it; one thread repeats its
+# bits. Read when DeePMD-kit is loaded, which happens below.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 
 def dp(folder: Path, *arguments: str) -> None:
@@ -85,16 +90,21 @@ def load_dict(path: Path) -> dict[str, Any]:
     return np.load(path, allow_pickle=True)[0]
 
 
+@cache
+def potential(model: Path) -> Any:
+    """DeepPot of a frozen model, which must not change from now on."""
+    from deepmd.infer import DeepPot
+
+    return DeepPot(str(model))
+
+
 def evaluate(model: Path, coord: np.ndarray, box: np.ndarray | None, types: np.ndarray) -> dict:
-    """Energy, forces, virial and atomic energies of one frame from a frozen model.
+    """Energy, forces, virials and atomic energies of one frame from a frozen model.
 
     `coord` (n, 3) and `box` (3, 3) in Å, `box` None for an open boundary, `types` (n,).
     """
-    from deepmd.infer import DeepPot
-
-    potential = DeepPot(str(model))
     cells = None if box is None else box.reshape(1, 9)
-    energy, force, virial, atom_energy, _ = potential.eval(
+    energy, force, virial, atom_energy, atom_virial = potential(model).eval(
         coord.reshape(1, -1), cells, types.tolist(), atomic=True
     )
     return {
@@ -102,6 +112,7 @@ def evaluate(model: Path, coord: np.ndarray, box: np.ndarray | None, types: np.n
         "force": force.reshape(-1, 3),
         "virial": virial.reshape(9),
         "atom_energy": atom_energy.reshape(-1),
+        "atom_virial": atom_virial.reshape(-1, 9),
     }
 
 
@@ -112,9 +123,7 @@ def internals(model: Path, coord: np.ndarray, box: np.ndarray | None, types: np.
     quantized net, `net_deriv` (n, m, 4) = dE/d[u, x, y, z] and `descriptor` (n, 128). They are the
     inputs of the force operator, found by its type because gradient nodes have no stable name.
     """
-    from deepmd.infer import DeepPot
-
-    evaluator = DeepPot(str(model)).deep_eval
+    evaluator = potential(model).deep_eval
     graph = evaluator.graph
     (force,) = [op for op in graph.get_operations() if op.type == "ProdForceSeA"]
     scope = force.name.split("/")[0] + "/" if force.name.startswith("load") else ""

@@ -301,6 +301,7 @@ def make(work: Path, capacity: int) -> None:
         arguments = (atoms.positions, box, types)
         for stage in ("cnn", "qnn"):
             got = run.evaluate(folder / f"nvnmd_{stage}/frozen_model.pb", *arguments)
+            del got["atom_virial"]  # large, and its sum over atoms is here
             for key, value in got.items():
                 out.setdefault(f"{stage}_{key}", []).append(value)
         inner.append(run.internals(folder / "nvnmd_qnn/frozen_model.pb", *arguments))
