@@ -132,8 +132,6 @@ class TrainingConfig:
     gradient_max_norm: float = 0.0
     set_prefix: str = "set"
     validation_set_prefix: str = "set"
-
-
     stat_file: str | None = None
     mixed_batch: bool = False
 
@@ -145,6 +143,8 @@ class StatisticsConfig:
 
     nbatch: int = 10
     protect: float = 0.01
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
     """One validated NVNMD input document.
@@ -175,9 +175,9 @@ class RunConfig:
     learning_rate: LearningRateConfig
     loss: LossConfig
     training: TrainingConfig
+    statistics: StatisticsConfig = field(default_factory=StatisticsConfig)
     normalized: dict = field(default_factory=dict, compare=False, repr=False)
     source: str = field(default="input", compare=False, repr=False)
-    statistics: StatisticsConfig = field(default_factory=StatisticsConfig)
     stage: str = field(default="none", compare=False, repr=False)
     cnn_folder: str | None = field(default=None, compare=False, repr=False)
 

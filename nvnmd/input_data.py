@@ -57,9 +57,9 @@ def training_config(given: dict[str, Any], full: dict[str, Any], mistakes: Mista
     return TrainingConfig(
         **training, **held_out, **plain, warmup_steps=warmup,
         gradient_max_norm=float(full.get("gradient_max_norm", 0.0)),
+        stat_file=full.get("stat_file"),
         # files go into the command's own folder, whichever folder the document names
         disp_file=full["disp_file"].rsplit("/", 1)[-1],
-        stat_file=full.get("stat_file"),
         save_ckpt=full["save_ckpt"].rsplit("/", 1)[-1])
 
 

@@ -303,10 +303,10 @@ def normalized_document(config: RunConfig, stage: str = "none",
     plain = {key: getattr(training, key) for key in (
         "numb_steps", "seed", "disp_file", "disp_freq", "save_ckpt", "save_freq", "max_ckpt_keep",
         "disp_training", "time_training", "warmup_steps", "gradient_max_norm")}
-    return {
-        "nvnmd": {"version": config.version, "max_nnei": config.max_nnei, "net_size": 128, **files,
     if training.stat_file is not None:
         plain["stat_file"] = training.stat_file
+    return {
+        "nvnmd": {"version": config.version, "max_nnei": config.max_nnei, "net_size": 128, **files,
                   "enable": True, "restore_descriptor": quantized,
                   "restore_fitting_net": quantized, "quantize_descriptor": quantized,
                   "quantize_fitting_net": quantized},
@@ -315,15 +315,15 @@ def normalized_document(config: RunConfig, stage: str = "none",
         "training": {**plain, **data},
         "model": {
             "type_map": list(config.type_map),
-            "descriptor": {**kind, "rcut": descriptor.rcut,
-                           "rcut_smth": descriptor.rcut_smth, "neuron": list(descriptor.neuron),
             "data_stat_nbatch": config.statistics.nbatch,
             "data_stat_protect": config.statistics.protect,
+            "descriptor": {**kind, "rcut": descriptor.rcut,
+                           "rcut_smth": descriptor.rcut_smth, "neuron": list(descriptor.neuron),
                            "axis_neuron": descriptor.axis_neuron, "type_one_side": True,
                            "resnet_dt": False, "set_davg_zero": descriptor.set_davg_zero,
                            "trainable": descriptor.trainable, "seed": descriptor.seed},
             "fitting_net": {"neuron": list(fitting.neuron), "resnet_dt": False,
+                            "trainable": fitting.trainable is None or list(fitting.trainable),
                             "rcond": fitting.rcond, "seed": fitting.seed},
         },
-                            "trainable": fitting.trainable is None or list(fitting.trainable),
     }

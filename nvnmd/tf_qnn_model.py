@@ -51,10 +51,10 @@ class TfQuantizedModel:
         See `nvnmd.tf_loss.force_difference`.
     gradient_max_norm : float
         See `nvnmd.tf_adam.Adam`.
-    """
-
     train_fitting : sequence of bool, optional
         Whether each layer is trained; all by default.
+    """
+
     def __init__(self, model: Model, weights: FloatWeights, *, relative_f: float | None = None,
                  gradient_max_norm: float = 0.0,
                  train_fitting: Sequence[bool] | None = None) -> None:

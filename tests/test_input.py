@@ -178,6 +178,8 @@ MISTAKES = [
     ("learning_rate/stop_lr", 1, "learning_rate/stop_lr: got 1, expected a number above 0"),
     ("learning_rate/decay_steps", 0, "learning_rate/decay_steps: got 0, expected an integer above"),
     ("loss/start_pref_e", -1, "loss/start_pref_e: got -1, expected a number of at least 0"),
+    ("model/fitting_net/trainable", [True, False],
+     "model/fitting_net/trainable: got [true, false], expected 4 truth values, one for each"),
     ("loss/start_pref_ae", -1, "loss/start_pref_ae: got -1, expected a number of at least 0"),
     ("loss/start_pref_gf", 1.0, "loss/numb_generalized_coord: got 0, expected an integer above 0"),
     ("training/numb_steps", 5, 'training/stop_batch: got the same as "numb_steps" a second time'),
@@ -216,8 +218,6 @@ MISTAKES = [
 @pytest.mark.parametrize(("path", "value", "line"), MISTAKES)
 def test_each_mistake_is_one_line(path, value, line):
     with pytest.raises(InputError) as caught:
-    ("model/fitting_net/trainable", [True, False],
-     "model/fitting_net/trainable: got [true, false], expected 4 truth values, one for each"),
         parse(changed(path, value))
     message = str(caught.value)
     assert message.startswith(f"in.json: {line}"), message
