@@ -13,6 +13,7 @@ from nvnmd.cli_common import add_command, add_overflow, log, need, warn
 from nvnmd.errors import InputError
 
 if TYPE_CHECKING:
+    from nvnmd.config import RunConfig
     from nvnmd.workers import Workers
 
 CNN_FOLDER = Path("nvnmd_cnn")
@@ -82,12 +83,20 @@ def _workers(command: str) -> Iterator[Workers]:
         yield workers
 
 
+def _whole_stage(config: RunConfig) -> None:
+    """Raise InputError where only a part is restored or quantized."""
+    if len(set(vars(config.switches).values())) > 1:
+        raise InputError(f"{config.source}: nvnmd: to restore or quantize a part alone is not yet "
+                         "in this program")
+
+
 def train_cnn(args: argparse.Namespace) -> int:
     """Run `nvnmd train-cnn`."""
     from nvnmd.input_schema import for_stage, load_input
 
     with _workers("train-cnn") as workers:
         config = for_stage(load_input(args.input, warn=warn), "cnn", args.output)
+        _whole_stage(config)
         output = _folder(Path(config.cnn_folder or CNN_FOLDER))
         need("train-cnn", "train", "tensorflow")
         from nvnmd.tf_train import train_cnn as train
@@ -104,6 +113,7 @@ def train_qnn(args: argparse.Namespace) -> int:
     with _workers("train-qnn") as workers:
         output = _folder(args.output)
         config = for_stage(load_input(args.input, warn=warn), "qnn", args.cnn)
+        _whole_stage(config)
         need("train-qnn", "train", "tensorflow")
         from nvnmd.tf_qnn import train_qnn as train
 

@@ -146,6 +146,28 @@ class StatisticsConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Switches:
+    """What of a model is restored and what is quantized (`nvnmd.input_stage`).
+
+    None where a document says nothing: false in `train-cnn`, true in `train-qnn`.
+    """
+
+    restore_descriptor: bool | None = None
+    restore_fitting_net: bool | None = None
+    quantize_descriptor: bool | None = None
+    quantize_fitting_net: bool | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageFiles:
+    """Paths of a stage's files, None for none."""
+
+    config_file: str | None = None
+    weight_file: str | None = None
+    map_file: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunConfig:
     """One validated NVNMD input document.
 
@@ -165,6 +187,8 @@ class RunConfig:
         The stage that the document's switches ask for; "none" where it has none.
     cnn_folder : str or None
         Folder of the continuous stage that the document names.
+    switches, files : Switches, StageFiles
+        What the document says of the stage; after `nvnmd.input_schema.for_stage` complete.
     """
 
     version: int
@@ -180,6 +204,8 @@ class RunConfig:
     source: str = field(default="input", compare=False, repr=False)
     stage: str = field(default="none", compare=False, repr=False)
     cnn_folder: str | None = field(default=None, compare=False, repr=False)
+    switches: Switches = field(default_factory=Switches, compare=False, repr=False)
+    files: StageFiles = field(default_factory=StageFiles, compare=False, repr=False)
 
     @property
     def ntypes(self) -> int:

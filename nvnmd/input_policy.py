@@ -109,6 +109,8 @@ NOT_YET = "not yet in this program"
 AUTO_FACTOR = 1.1
 SEL_LIMIT = 'positive integers, "auto" or "auto:FACTOR"'
 STYLES = '"prob_uniform", "prob_sys_size" or "prob_sys_size;BEGIN:END:WEIGHT;..."'
+LEFT_OUT = "Left out: false in train-cnn, true in train-qnn."
+QUANTIZED = "False in train-cnn; true or left out in train-qnn, where one of the two may be false."
 SECTION = _honoured()
 SEED = _honoured("training/seed if not given.", _is_seed,
                  "null or an integer from 0 to 4294967295")
@@ -350,14 +352,19 @@ def _nvnmd() -> dict[str, Rule]:
         "nvnmd/version": _honoured("", lambda v: v in (0, 1), "0 or 1"),
         "nvnmd/max_nnei": _honoured("", lambda v: v in (128, 256), "128 or 256"),
         "nvnmd/net_size": _only(128, why="the only size of the fitting net"),
-        "nvnmd/enable": _only(True, why="this program trains NVNMD models only"),
-        **{f"nvnmd/{name}_file": _honoured("A file in the folder of train-cnn, which the commands "
-                                           "then take for theirs, or none.")
-           for name in ("map", "config", "weight")},
-        **{f"nvnmd/{verb}_{part}": _honoured("False in train-cnn, true in train-qnn. Another "
-                                             "value than the other three have is refused: "
-                                             f"{NOT_YET}.")
-           for verb in ("restore", "quantize") for part in ("descriptor", "fitting_net")},
+        "nvnmd/enable": _only(True, why="false is the training of another program's model, which "
+                                        "no hardware of NVNMD holds"),
+        "nvnmd/config_file": _honoured("train-cnn writes it, into the folder of its output; "
+                                       "train-qnn reads it. Or none."),
+        "nvnmd/weight_file": _honoured("Read where something is restored; else none."),
+        "nvnmd/map_file": _honoured("Read where the descriptor is quantized; else none."),
+        "nvnmd/restore_descriptor": _honoured("With the statistics; both stay as they are. "
+                                              + LEFT_OUT),
+        "nvnmd/restore_fitting_net": _honoured("With the energy of each type; the training begins "
+                                               "there, else with weights drawn anew. " + LEFT_OUT),
+        "nvnmd/quantize_descriptor": _honoured("With the tables of map_file; needs "
+                                               "restore_descriptor. " + QUANTIZED),
+        "nvnmd/quantize_fitting_net": _honoured(QUANTIZED),
         "nvnmd/sel": _honoured("Here or in model/descriptor; the sum is at most max_nnei.",
                                _is_sel, SEL_LIMIT),
         "nvnmd/rcut": RCUT, "nvnmd/rcut_smth": RCUT_SMTH,

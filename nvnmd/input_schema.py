@@ -14,13 +14,14 @@ from nvnmd.config import (
     LearningRateConfig,
     LossConfig,
     RunConfig,
+    StageFiles,
     StatisticsConfig,
     TrainingConfig,
 )
 from nvnmd.input_check import Mistakes, check_section, read_json, show, without_comments
 from nvnmd.input_data import training_config
 from nvnmd.input_policy import DESCRIPTOR, auto_factor, table
-from nvnmd.input_stage import folder_of_stage, stage_of
+from nvnmd.input_stage import read_stage, settle_stage, settled, stage_folder
 from nvnmd.input_tree import DESCRIPTOR_DEFAULT, document_tree, with_defaults
 
 # the terms of the loss, whose prefactors have a start and a limit
@@ -76,7 +77,7 @@ def parse_document(document: dict[str, Any], source: str, *, warn: Warn = _warn,
     full = {name: with_defaults(tree[name], given.get(name, {}))
             for name in ("learning_rate", "loss", "training")}
 
-    stage, cnn_folder = stage_of(given["nvnmd"], mistakes)
+    stage, switches, stage_files = read_stage(given["nvnmd"], mistakes)
     type_map, descriptor = _descriptor(given, version, mistakes)
     learning_rate = _learning_rate(full["learning_rate"], mistakes)
     loss = _loss(full["loss"], mistakes)
@@ -102,7 +103,8 @@ def parse_document(document: dict[str, Any], source: str, *, warn: Warn = _warn,
         statistics=StatisticsConfig(
             nbatch=model.get("data_stat_nbatch", 10),
             protect=float(model.get("data_stat_protect", 0.01))),
-        source=source, stage=stage, cnn_folder=cnn_folder)
+        source=source, stage=stage, switches=switches,
+        files=stage_files, cnn_folder=stage_folder(stage_files, stage))
     config.normalized.update(normalized_document(config))
     return config
 
@@ -255,9 +257,9 @@ def for_stage(config: RunConfig, stage: str, cnn_folder: str | Path | None = Non
     InputError
         The document is that of the other stage, or names another folder.
     """
-    folder = folder_of_stage(config, stage, cnn_folder)
-    return replace(config, stage=stage, cnn_folder=folder,
-                   normalized=normalized_document(config, stage, folder))
+    folder, switches, files = settle_stage(config, stage, cnn_folder)
+    config = replace(config, stage=stage, cnn_folder=folder, switches=switches, files=files)
+    return replace(config, normalized=normalized_document(config))
 
 
 def _float(value: float | None) -> float | None:
@@ -268,21 +270,18 @@ def _list(values: tuple[float, ...] | None) -> list[float] | None:
     return None if values is None else list(values)
 
 
-def normalized_document(config: RunConfig, stage: str = "none",
-                        cnn_folder: str = "nvnmd_cnn") -> dict[str, Any]:
+def normalized_document(config: RunConfig) -> dict[str, Any]:
     """The document of a run with every default written out, in DeePMD-kit's long form.
 
-    Parameters
-    ----------
-    stage : {"none", "cnn", "qnn"}
-        The keys of the section `nvnmd` that name a stage's files and switches follow it.
-    cnn_folder : str
-        Where the first stage's files are.
+    The keys of the section `nvnmd` that name a stage's files and switches are those of the run;
+    before `for_stage` a document that names no stage is written back as one of train-cnn without
+    files.
     """
-    quantized = stage == "qnn"
-    files = {"config_file": f"{cnn_folder}/config.npy" if stage != "none" else "none",
-             "weight_file": f"{cnn_folder}/weight.npy" if quantized else "none",
-             "map_file": f"{cnn_folder}/map.npy" if quantized else "none"}
+    switches, named = vars(settled(config.switches, config.stage)), vars(config.files)
+    if config.stage == "none":
+        given = {key: value for key, value in vars(config.switches).items() if value is not None}
+        switches, named = (given, named) if given else (switches, vars(StageFiles()))
+    files = {key: value or "none" for key, value in named.items()}
     descriptor, fitting, training = config.descriptor, config.fitting, config.training
     kind: dict[str, Any] = {"type": "se_a", "sel": list(descriptor.sel)}
     if config.version == 1:
@@ -307,9 +306,7 @@ def normalized_document(config: RunConfig, stage: str = "none",
         plain["stat_file"] = training.stat_file
     return {
         "nvnmd": {"version": config.version, "max_nnei": config.max_nnei, "net_size": 128, **files,
-                  "enable": True, "restore_descriptor": quantized,
-                  "restore_fitting_net": quantized, "quantize_descriptor": quantized,
-                  "quantize_fitting_net": quantized},
+                  "enable": True, **switches},
         "learning_rate": {"type": "exp", **vars(config.learning_rate)},
         "loss": {"type": "ener", **vars(config.loss)},
         "training": {**plain, **data},

@@ -1,16 +1,28 @@
-"""The full form's keys of `nvnmd` that name a stage: its files and its switches.
+"""The full form's keys of `nvnmd` that name a stage: its switches and its files.
 
 The commands train-cnn and train-qnn stand for the two stages; a document of the full form says the
-same with switches and files, and must not say something else than the command.
+same with switches and files, and must not say something else than the command. A switch that a
+document leaves out is false in train-cnn and true in train-qnn.
+
+What the switches mean together:
+
+- `restore_descriptor`: embedding nets and statistics are those of `weight_file`, and stay so;
+- `restore_fitting_net`: the fitting nets begin with those of `weight_file`;
+- `quantize_descriptor`: the descriptor computes as the hardware does, with the tables of
+  `map_file`, which stand for the restored embedding nets;
+- `quantize_fitting_net`: the fitting nets compute as the hardware does.
+
+train-cnn quantizes nothing, train-qnn one of the two or both.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from nvnmd.config import RunConfig
+from nvnmd.config import RunConfig, StageFiles, Switches
 from nvnmd.errors import InputError
 from nvnmd.input_check import Mistakes, show
 
@@ -18,60 +30,141 @@ CNN_FOLDER = "nvnmd_cnn"
 FILES = {"config_file": "config.npy", "weight_file": "weight.npy", "map_file": "map.npy"}
 SWITCHES = ("restore_descriptor", "restore_fitting_net", "quantize_descriptor",
             "quantize_fitting_net")
+QUANTIZE = SWITCHES[2:]
 NONE = ("none", "")
 
 
-def stage_of(section: dict[str, Any], mistakes: Mistakes) -> tuple[str, str | None]:
-    """The stage ("none", "cnn" or "qnn") and the folder that a document's `nvnmd` names."""
-    switches = {name: section[name] for name in SWITCHES if name in section}
-    stage = "none"
-    if switches:
-        first, value = next(iter(switches.items()))
-        for name, other in switches.items():
-            if other != value:
-                mistakes.add(f"nvnmd/{name}", other,
-                             f"{show(value)} as nvnmd/{first}; to restore or quantize a part "
-                             "alone is not yet in this program")
-        stage = "qnn" if value else "cnn"
-    folders = {}
+def read_stage(section: Mapping[str, Any], mistakes: Mistakes) -> tuple[str, Switches, StageFiles]:
+    """The stage ("none", "cnn" or "qnn"), the switches and the files of a document's `nvnmd`."""
+    switches = Switches(**{name: section[name] for name in SWITCHES if name in section})
+    named = {}
     for key, wanted in FILES.items():
         value = section.get(key, "none")
         if value in NONE:
-            if stage == "qnn" and key in section:
-                mistakes.add(f"nvnmd/{key}", value, f"the {wanted} of train-cnn, as "
-                             "nvnmd/quantize_descriptor is true")
-        elif Path(value).name != wanted:
-            mistakes.add(f"nvnmd/{key}", value, f"the path of a {wanted}, or none")
-        elif stage == "cnn" and key != "config_file":
-            mistakes.add(f"nvnmd/{key}", value, "none, as nvnmd/restore_descriptor is false")
-        else:
-            folders[key] = str(Path(value).parent)
-    chosen = next(iter(folders.values()), None)
-    for key, folder in folders.items():
-        if folder != chosen:
-            mistakes.add(f"nvnmd/{key}", section[key], f"a file in {chosen}, where "
-                         f"nvnmd/{next(iter(folders))} is")
-    return stage, chosen
+            continue
+        named[key] = value
+        if Path(value).suffix != ".npy":
+            mistakes.add(f"nvnmd/{key}", value, f"the path of a .npy file, such as {wanted}, "
+                                                "or none")
+    quantized = [getattr(switches, name) for name in QUANTIZE]
+    stage = "none"
+    if any(quantized):
+        stage = "qnn"
+    elif quantized == [False, False]:
+        stage = "cnn"
+    _check(switches if stage == "none" else settled(switches, stage), section, mistakes)
+    if stage == "cnn" and Path(named.get("config_file", "config.npy")).name != "config.npy":
+        mistakes.add("nvnmd/config_file", named["config_file"],
+                     "a path that ends in config.npy, which train-cnn writes")
+    return stage, switches, StageFiles(**named)
 
 
-def folder_of_stage(config: RunConfig, stage: str, folder: str | Path | None) -> str:
-    """Folder of the continuous stage for a command, by its option, the document or the default.
+def settled(switches: Switches, stage: str) -> Switches:
+    """The switches with the command's values for those that were left out."""
+    return Switches(**{name: stage == "qnn" if value is None else value
+                       for name, value in vars(switches).items()})
+
+
+def _check(switches: Switches, section: Mapping[str, Any], mistakes: Mistakes) -> None:
+    """Note the contradictions between switches, and between switches and files.
+
+    A switch that is None may still become either.
+    """
+    on = {name for name, value in vars(switches).items() if value}
+    off = {name for name, value in vars(switches).items() if value is False}
+    restored = next((name for name in SWITCHES[:2] if name in on), None)
+
+    def given(key: str) -> bool:
+        return section.get(key, "none") not in NONE
+
+    if "quantize_descriptor" in on and "restore_descriptor" in off:
+        mistakes.add("nvnmd/restore_descriptor", False,
+                     "true, as nvnmd/quantize_descriptor is true: the tables stand for the "
+                     "restored embedding nets")
+    if restored and "weight_file" in section and not given("weight_file"):
+        mistakes.add("nvnmd/weight_file", section["weight_file"],
+                     f"the weights to restore, as nvnmd/{restored} is true")
+    if given("weight_file") and off >= set(SWITCHES[:2]):
+        mistakes.add("nvnmd/weight_file", section["weight_file"],
+                     "none, as nvnmd/restore_descriptor and nvnmd/restore_fitting_net are false")
+    if "quantize_descriptor" in on and "map_file" in section and not given("map_file"):
+        mistakes.add("nvnmd/map_file", section["map_file"],
+                     "the map.npy of train-cnn, as nvnmd/quantize_descriptor is true")
+    if given("map_file") and "quantize_descriptor" in off:
+        mistakes.add("nvnmd/map_file", section["map_file"],
+                     "none, as nvnmd/quantize_descriptor is false")
+
+
+def stage_folder(files: StageFiles, stage: str) -> str | None:
+    """The folder of the continuous stage that a document names: written by train-cnn, else read."""
+    order = [files.config_file]
+    if stage != "cnn":
+        order += [files.weight_file, files.map_file]
+    chosen = next((value for value in order if value is not None), None)
+    return None if chosen is None else str(Path(chosen).parent)
+
+
+def settle_stage(config: RunConfig, stage: str,
+                 folder: str | Path | None) -> tuple[str, Switches, StageFiles]:
+    """Folder of the continuous stage, switches and files of a run for a command.
+
+    Parameters
+    ----------
+    config : RunConfig
+        The document's.
+    stage : {"cnn", "qnn"}
+        The command.
+    folder : str or Path, optional
+        The command's option: where train-cnn writes, where train-qnn reads.
+
+    Returns
+    -------
+    folder : str
+    switches : Switches
+        No one is None.
+    files : StageFiles
+        Those that the run reads or, in train-cnn the config_file, writes; None for the others.
 
     Raises
     ------
     InputError
-        The document is that of the other stage, or names other files for train-qnn to read than
-        the option.
+        The document is that of the other stage, lacks a file, or names other files for train-qnn
+        to read than the option.
     """
-    if config.stage not in ("none", stage):
-        found, wanted = (show(value == "qnn") for value in (config.stage, stage))
-        raise InputError(f"{config.source}: nvnmd/quantize_descriptor: got {found}, expected "
-                         f"{wanted} in train-{stage}, or all four switches left out")
-    if folder is None:
-        return config.cnn_folder or CNN_FOLDER
-    named = config.cnn_folder
+    for name in QUANTIZE:
+        value = getattr(config.switches, name)
+        both_off = [getattr(config.switches, key) for key in QUANTIZE] == [False, False]
+        if (stage == "cnn" and value) or (stage == "qnn" and both_off):
+            raise InputError(
+                f"{config.source}: nvnmd/{name}: got {show(value)}, expected {show(not value)} in "
+                f"train-{stage}, or all four switches left out")
+    switches = settled(config.switches, stage)
+    mistakes = Mistakes(config.source)
+    named = {key: value for key, value in vars(config.files).items() if value is not None}
+    _check(switches, named, mistakes)
+    mistakes.check()
     # train-cnn writes the files, so that its option may move them; train-qnn reads them
-    if stage == "qnn" and named is not None and os.path.abspath(named) != os.path.abspath(folder):
-        raise InputError(f"{config.source}: nvnmd/config_file: got a file in {named}, expected "
-                         f"one in {folder} as the command says, or none")
-    return str(folder)
+    for key, value in named.items() if stage == "qnn" and folder is not None else ():
+        home = str(Path(value).parent)
+        if os.path.abspath(home) != os.path.abspath(str(folder)):
+            raise InputError(f"{config.source}: nvnmd/{key}: got a file in {home}, expected one in "
+                             f"{folder} as the command says, or none")
+    home = str(folder) if folder is not None else (
+        stage_folder(config.files, stage) or CNN_FOLDER)
+    return home, switches, _files(config, stage, home, switches, named)
+
+
+def _files(config: RunConfig, stage: str, folder: str, switches: Switches,
+           named: Mapping[str, str]) -> StageFiles:
+    """The files of a settled stage: the document's, else those in the folder."""
+    restores = switches.restore_descriptor or switches.restore_fitting_net
+    if stage == "cnn":
+        if restores and "weight_file" not in named:
+            name = next(name for name in SWITCHES[:2] if getattr(switches, name))
+            raise InputError(f"{config.source}: nvnmd/weight_file: missing key, expected the "
+                             f"weights to restore, as nvnmd/{name} is true")
+        return StageFiles(config_file=f"{folder}/config.npy", weight_file=named.get("weight_file"))
+    wanted = {"config_file": restores, "weight_file": restores,
+              "map_file": switches.quantize_descriptor}
+    return StageFiles(**{key: named.get(key, f"{folder}/{FILES[key]}")
+                         for key, needed in wanted.items() if needed})

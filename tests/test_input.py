@@ -10,7 +10,7 @@ import pytest
 
 from nvnmd.errors import InputError
 from nvnmd.input_check import read_json
-from nvnmd.input_schema import load_input, normalized_document, parse_document
+from nvnmd.input_schema import for_stage, load_input, parse_document
 from nvnmd.input_tree import document_tree
 
 
@@ -47,7 +47,7 @@ def test_long_form_is_what_is_written_back():
     assert "sel" not in config.normalized["nvnmd"]
     again = parse(json.loads(json.dumps(config.normalized)))
     assert again == config and again.normalized == config.normalized
-    second = normalized_document(config, "qnn", "elsewhere")
+    second = for_stage(config, "qnn", "elsewhere").normalized
     assert second["nvnmd"]["map_file"] == "elsewhere/map.npy"
     assert second["nvnmd"]["quantize_descriptor"] is True
     assert parse(second) == config
