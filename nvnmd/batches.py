@@ -139,7 +139,7 @@ class NeighborCache:
                 ntypes=self.ntypes if self.shared else None,
             )
         except (InputError, NeighborOverflowError) as error:
-            raise type(error)(f"{data.path}: frame {frame}: {error}") from None
+            raise type(error)(f"{data.path}: frame {data.number(frame)}: {error}") from None
         if near.dropped:
             self.dropped[key] = near.dropped
         found = FramePairs.of(near)
@@ -170,7 +170,7 @@ class Layout:
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """A few frames of one system, packed into the shapes of a layout.
+    """A few frames, packed into the shapes of a layout.
 
     `a = sum(layout.atoms)` rows, `m = sum(layout.slots)` slots, `f = layout.frames`.
 
@@ -178,8 +178,8 @@ class Batch:
     ----------
     layout : Layout
         The shapes.
-    natoms : int
-        Atoms of one frame.
+    natoms : float
+        Atoms of one frame, in the mean.
     rij : (a, m, 3) float64
         Displacements in Å, 0 in empty slots.
     index : (a, m) int32
@@ -195,7 +195,7 @@ class Batch:
     """
 
     layout: Layout
-    natoms: int
+    natoms: float
     rij: NDArray[np.float64]
     index: NDArray[np.int32]
     frame: NDArray[np.int32]
@@ -213,6 +213,7 @@ def make_layouts(
     *,
     ntypes: int | None = None,
     distinct: int = 4,
+    mates: Sequence[Sequence[int]] | None = None,
 ) -> list[Layout]:
     """Choose the layout of every system's batches.
 
@@ -221,7 +222,7 @@ def make_layouts(
     systems : sequence of System
         The data.
     batch_sizes : sequence of int
-        Frames per batch, per system; cut to the frames there are.
+        Frames per batch, per system; without `mates` cut to the frames there are.
     slots : (ntypes,) sequence of int
         Slots of each neighbour type; one number in version 1.
     ntypes : int, optional
@@ -229,17 +230,22 @@ def make_layouts(
     distinct : int
         Up to this many different layouts are exact. With more, rows are rounded up to a coarse
         grid, because each layout is compiled once.
+    mates : sequence of sequences of int, optional
+        For every system those whose frames may be in one batch with its own, of which the layout
+        then holds any choice; see `nvnmd.mixed_batches.batch_mates`.
 
     Returns
     -------
     list of Layout
         One per system.
     """
+    counts = [np.bincount(system.types, minlength=ntypes or len(slots)) for system in systems]
     exact = []
-    for system, size in zip(systems, batch_sizes, strict=True):
-        frames = min(size, system.nframes)
-        counts = np.bincount(system.types, minlength=ntypes or len(slots)) * frames
-        exact.append(Layout(frames, tuple(int(c) for c in counts), tuple(slots)))
+    for index, size in enumerate(batch_sizes):
+        together = [index] if mates is None else mates[index]
+        most = np.max([counts[one] for one in together], axis=0)
+        frames = min(size, systems[index].nframes) if mates is None else size
+        exact.append(Layout(frames, tuple(int(c) for c in most * frames), tuple(slots)))
     if len(set(exact)) <= distinct:
         return exact
     return [
@@ -257,16 +263,19 @@ def _round_up(count: int) -> int:
 
 
 def pack(
-    cache: NeighborCache, system: int, frames: Sequence[int] | NDArray[np.int64], layout: Layout
+    cache: NeighborCache,
+    system: int | Sequence[int] | NDArray[np.int64],
+    frames: Sequence[int] | NDArray[np.int64],
+    layout: Layout,
 ) -> Batch:
-    """Pack frames of one system into a batch.
+    """Pack frames into a batch.
 
     Parameters
     ----------
     cache : NeighborCache
         Data and neighbours.
-    system : int
-        Which system.
+    system : int or (f,) sequence of int
+        Which system, or which one for each frame.
     frames : (f,) sequence of int
         Which frames.
     layout : Layout
@@ -276,46 +285,61 @@ def pack(
     -------
     Batch
     """
-    data = cache.systems[system]
     rows, m = sum(layout.atoms), sum(layout.slots)
-    ntypes = len(layout.atoms)
-    per_type = np.bincount(data.types, minlength=ntypes)
     first_row = np.cumsum(layout.atoms) - np.asarray(layout.atoms)
     first_slot = np.cumsum(layout.slots) - np.asarray(layout.slots)
-    first_atom = np.cumsum(per_type) - per_type
-    sorted_types = np.repeat(np.arange(ntypes), per_type)
-    rank = np.arange(data.natoms) - first_atom[sorted_types]
+    which = np.broadcast_to(np.asarray(system), len(frames)).tolist()
+    drawn = [cache.systems[one] for one in which]
+    places = {one: _places(cache.systems[one].types, len(layout.atoms)) for one in set(which)}
+    used = np.zeros(len(layout.atoms), dtype=np.int64)
 
     rij = np.zeros((rows, m, 3))
     index = np.full((rows, m), rows, dtype=np.int32)
     frame_of = np.full(rows, layout.frames, dtype=np.int32)
     force = np.zeros((rows, 3))
-    further = {key: np.zeros((rows, *a.shape[2:])) for key, a in data.atom_labels.items()}
-    for k, frame in enumerate(frames):
-        pairs = cache.pairs(system, int(frame))
-        row = first_row[sorted_types] + k * per_type[sorted_types] + rank
+    virial = np.zeros((len(drawn), 3, 3))
+    further = {key: np.zeros((rows, *a.shape[2:])) for key, a in drawn[0].atom_labels.items()}
+    for k, (one, frame) in enumerate(zip(which, frames, strict=True)):
+        data, (per_type, sorted_types, rank) = drawn[k], places[one]
+        pairs = cache.pairs(one, int(frame))
+        row = first_row[sorted_types] + used[sorted_types] + rank
+        used += per_type
         at = row[pairs.center], first_slot[pairs.kind] + pairs.place
         rij[at] = pairs.rij
         index[at] = row[pairs.neighbor]
         frame_of[row] = k
         if data.force is not None:
             force[row] = data.force[frame][pairs.order]
+        if data.virial is not None:
+            virial[k] = data.virial[frame]
         for key, array in further.items():
-            array[row] = data.atom_labels[key][frame][pairs.order]
-    chosen = np.asarray(frames, dtype=np.int64)
-    none = np.zeros(len(chosen))
+            if key in data.atom_labels:
+                array[row] = data.atom_labels[key][frame][pairs.order]
+    labels = zip(drawn, frames, strict=True)
     return Batch(
         layout=layout,
-        natoms=data.natoms,
+        natoms=sum(data.natoms for data in drawn) / len(drawn),
         rij=rij,
         index=index,
         frame=frame_of,
-        energy=none if data.energy is None else data.energy[chosen],
+        energy=np.array([0.0 if d.energy is None else d.energy[frame] for d, frame in labels]),
         force=force,
-        virial=np.zeros((len(chosen), 3, 3)) if data.virial is None else data.virial[chosen],
-        known=known_terms(data),
+        virial=virial,
+        # a term counts where every frame has its label
+        known=np.min([known_terms(cache.systems[one]) for one in places], axis=0),
         atom_labels=further,
     )
+
+
+def _places(
+    types: NDArray[np.int64], ntypes: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Return atoms per type (ntypes,), the sorted types (n,), and each one's rank in its type."""
+    per_type = np.bincount(types, minlength=ntypes)
+    sorted_types = np.repeat(np.arange(ntypes), per_type)
+    return per_type, sorted_types, np.arange(len(types)) - (np.cumsum(per_type) - per_type)[
+        sorted_types
+    ]
 
 
 class BatchSampler:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import Any
 
 from nvnmd.config import TrainingConfig
+from nvnmd.data_source import atom_count, find_systems, is_hdf5, is_system
 from nvnmd.errors import InputError
 from nvnmd.input_check import Mistakes
 from nvnmd.system_probability import BY_SIZE, problem
@@ -45,6 +45,8 @@ def training_config(given: dict[str, Any], full: dict[str, Any], mistakes: Mista
     held_out: dict[str, Any] = {}
     if validation is not None:
         part = _data(validation, "training/validation_data", mistakes, find)
+        # the contract draws validation batches from one system each
+        del part["mixed_batch"]
         held_out = {f"validation_{key}": value for key, value in part.items()}
         held_out["validation_numb_btch"] = validation["numb_btch"]
     warmup = full.get("warmup_steps", 0)
@@ -69,8 +71,11 @@ def _data(section: dict[str, Any], where: str, mistakes: Mistakes, find: bool) -
     systems = _systems(named, path, mistakes, find)
     mistakes.check()
     size = section.get("batch_size", "auto")
-    if isinstance(size, str):
-        least = int(size.partition(":")[2] or AUTO_ATOMS)
+    head, _, number = size.partition(":") if isinstance(size, str) else ("", "", "")
+    if head == "mixed":
+        sizes = [int(number)] * len(systems)
+    elif head == "auto":
+        least = int(number or AUTO_ATOMS)
         sizes = [_auto_batch(folder, least) if find else 1 for folder in systems]
     else:
         sizes = [size] * len(systems) if isinstance(size, int) else size
@@ -88,36 +93,38 @@ def _data(section: dict[str, Any], where: str, mistakes: Mistakes, find: bool) -
     if given is not None and style != BY_SIZE:
         mistakes.add_text(f"{where}/auto_prob", f"got a second choice besides {where}/sys_probs, "
                                                 "expected one of the two")
-    return {"systems": tuple(systems), "batch_size": tuple(sizes), "auto_prob": style,
+    return {"systems": tuple(systems), "batch_size": tuple(sizes),
+            "mixed_batch": head == "mixed", "auto_prob": style,
             "set_prefix": section["set_prefix"],
             "sys_probs": None if given is None else tuple(float(value) for value in given)}
 
 
 def _systems(named: str | list[str], path: str, mistakes: Mistakes, find: bool) -> list[str]:
-    """The systems' folders."""
+    """The systems' names: folders, or groups of HDF5 files."""
     systems = [named] if isinstance(named, str) else list(named)
     if find and isinstance(named, str):
-        # only here: reading a document must not need what reads the data
-        from nvnmd.data import find_systems
-
         try:
             return [str(folder) for folder in find_systems(named)]
-        except InputError:
-            mistakes.add(path, named, "a folder with systems (type.raw) below it")
+        except InputError as error:
+            if is_hdf5(named):
+                mistakes.add_text(path, str(error))
+            else:
+                mistakes.add(path, named, "a folder with systems (type.raw) below it")
     elif find:
         for index, folder in enumerate(systems):
-            if not (Path(folder) / "type.raw").is_file():
-                mistakes.add(f"{path}/{index}", folder, "a folder with a type.raw")
+            where = f"{path}/{index}"
+            try:
+                if not is_system(folder):
+                    mistakes.add(where, folder, "a system: a folder or FILE.hdf5#/PATH with a "
+                                                "type.raw")
+            except InputError as error:
+                mistakes.add_text(where, str(error))
     return systems
 
 
 def _auto_batch(folder: str, atoms: int) -> int:
     """The least number of frames that together hold `atoms` atoms."""
-    file = Path(folder) / "type.raw"
-    try:
-        count = len(file.read_text(encoding="utf-8").split())
-    except (OSError, UnicodeDecodeError):
-        count = 0
+    count = atom_count(folder)
     if not count:
-        raise InputError(f"{file}: got no atoms, expected one type index per atom")
+        raise InputError(f"{folder}/type.raw: got no atoms, expected one type index per atom")
     return math.ceil(atoms / count)

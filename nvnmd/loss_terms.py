@@ -39,7 +39,7 @@ def active(loss: LossConfig) -> dict[str, bool]:
     return {term: bool(start or limit) for term, start, limit in both}
 
 
-def size_factors(natoms: int) -> NDArray[np.float64]:
+def size_factors(natoms: float) -> NDArray[np.float64]:
     """Return the factors (6,) of the terms in the loss: energy and virial count per atom."""
     return np.array([1.0 / natoms if term in "ev" else 1.0 for term in TERMS])
 

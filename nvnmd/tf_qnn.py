@@ -15,13 +15,14 @@ from nvnmd.batches import NeighborCache
 from nvnmd.checkpoint import Checkpoint, unprefixed
 from nvnmd.config import RunConfig
 from nvnmd.data import System
+from nvnmd.data_mixed import pools
 from nvnmd.deepmd_config import deepmd_config
 from nvnmd.deepmd_files import read_dict, write_dict
 from nvnmd.errors import InputError, ModelFileError, RangeError
 from nvnmd.freeze import freeze_model
 from nvnmd.mapping_files import MAP_FILE, read_map
-from nvnmd.model_extras import stage_extras
 from nvnmd.mixed_batches import FrameDraws
+from nvnmd.model_extras import stage_extras
 from nvnmd.neighbors import Overflow
 from nvnmd.progress import Log
 from nvnmd.qnn_batches import QuantizedBatch, QuantizedFrames
@@ -237,7 +238,7 @@ def _validation(config: RunConfig, model: Model, overflow: Overflow, log: Log) -
     systems, neighbors = load_data(
         config, training.validation_systems, overflow, training.validation_set_prefix)
     log(f"validation data: {summary(systems)}")
-    sizes = training.validation_batch_size or (1,) * len(systems)
+    sizes = training.validation_batch_size or (1,) * len(pools(systems))
     return _Part(systems, sizes, model, neighbors, training.seed,
                  training.validation_auto_prob, training.validation_sys_probs)
 

@@ -21,6 +21,8 @@ from nvnmd.tf_runtime import tf
 from nvnmd.weights import FloatWeights
 
 Tensor = Any
+# among the labels of a batch whose frames differ: 1 for an atom, 0 for a row that fills up
+REAL = "real"
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,11 @@ class TfQuantizedModel:
         """Evaluate a batch; `once` saves the seconds that compiling for its shape takes."""
         run = self._predict if once else self._run_predict
         found = run(_tensors(batch), batch.type_counts)
-        return QuantizedPrediction(*(part.numpy() for part in found))
+        energy, atomic, force, virial = (part.numpy() for part in found)
+        if batch.real is not None:
+            atomic = atomic * batch.real
+            energy = atomic.sum(axis=1)
+        return QuantizedPrediction(energy, atomic, force, virial)
 
     def squared_errors(self, batch: QuantizedBatch) -> NDArray[np.float64]:
         """Return the mean squared errors (6,); see `nvnmd.tf_loss.squared_errors`."""
@@ -182,12 +188,16 @@ class TfQuantizedModel:
     ) -> Tensor:
         found = self._evaluate(constants, type_counts, virial)
         atomic = self._atom_energy(found.out, type_counts)
+        if REAL in labels:
+            atomic = atomic * labels[REAL]
         parts = Found(energy=tf.reduce_sum(atomic, axis=1), atomic=atomic, force=found.force,
                       virial=found.virial if virial else None)
         return tf.reduce_sum(scale * self._errors(parts, labels))
 
     def _errors(self, found: Found, labels: dict[str, Tensor]) -> Tensor:
         natoms = tf.constant(found.force.shape[1], tf.float64)
+        if REAL in labels:
+            natoms = tf.reduce_mean(tf.reduce_sum(labels[REAL], axis=1))
         return squared_errors(found, labels, natoms, lambda values: tf.reduce_sum(values, axis=1),
                               self.relative_f)
 
@@ -224,4 +234,6 @@ def _tensors(batch: QuantizedBatch) -> tuple[Tensor, ...]:
 def _labels(batch: QuantizedBatch) -> dict[str, Tensor]:
     labels = {"energy": batch.energy, "force": batch.force, "virial": batch.virial.reshape(-1, 9)}
     labels |= batch.atom_labels
+    if batch.real is not None:
+        labels[REAL] = batch.real
     return {name: tf.constant(array) for name, array in labels.items()}

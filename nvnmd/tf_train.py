@@ -13,6 +13,7 @@ from nvnmd.batches import Batch, NeighborCache, largest_counts, make_layouts, pa
 from nvnmd.checkpoint import unprefixed
 from nvnmd.config import RunConfig
 from nvnmd.data import System
+from nvnmd.data_mixed import pools
 from nvnmd.deepmd_config import deepmd_config, s_range
 from nvnmd.deepmd_files import write_dict
 from nvnmd.errors import InputError, ModelFileError
@@ -218,7 +219,7 @@ def _train(
                        training.mixed_batch)
     valid_part = None
     if valid_cache is not None:
-        sizes = training.validation_batch_size or (1,) * len(valid_systems)
+        sizes = training.validation_batch_size or (1,) * len(pools(valid_systems))
         valid_part = _Part(valid_systems, sizes, valid_cache, slots, training.seed,
                            training.validation_auto_prob, training.validation_sys_probs)
     model = TfFloatModel(

@@ -287,8 +287,12 @@ def prepare_folder(config: RunConfig, folder: Path) -> None:
 
 def summary(systems: Sequence[System]) -> str:
     """Return a line that says how much data there is."""
+    count = sum(system.part == 0 for system in systems)
+    what = f"{count} systems"
+    if count < len(systems):
+        what += f" of {len(systems)} compositions"
     frames = sum(system.nframes for system in systems)
-    return f"{len(systems)} systems, {frames} frames, {sum(s.natoms for s in systems)} atoms"
+    return f"{what}, {frames} frames, {sum(s.natoms for s in systems)} atoms"
 
 
 def data_facts(systems: Sequence[System]) -> list[list[int]]:
