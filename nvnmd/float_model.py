@@ -21,8 +21,9 @@ centre's type (`float_types`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -91,6 +92,7 @@ def atomic_energies(
     mask: Array,
     terms: TypeTerms | None = None,
     kind: Array = None,
+    fit_net: Callable[[Net, Array, Array | None], tuple[Array, Array]] | None = None,
 ) -> tuple[Array, Array]:
     """Return atomic energies and the gradient of the total energy by every displacement.
 
@@ -116,6 +118,8 @@ def atomic_energies(
         Version 1: what the types contribute.
     kind : (a, m) int
         Version 1: the neighbours' types, any type in empty slots.
+    fit_net : callable, optional
+        In the place of `nvnmd.float_nets.fit`, without its first argument.
 
     Returns
     -------
@@ -159,7 +163,10 @@ def atomic_energies(
     gr = gr / shape.nix
     d = describe(xp, gr, shape.axis_neuron)
 
-    energy, dd = _fitted(xp, shape, fitting, d, None if terms is None else terms.first)
+    if fit_net is None:
+        fit_net = partial(fit, xp)
+    first = None if terms is None else terms.first
+    energy, dd = _fitted(xp, shape, fitting, d, first, fit_net)
     energy = energy + xp.take(t_bias, center)
 
     dgr = xp.transpose(describe_gradient(xp, gr, dd, shape.axis_neuron) / shape.nix)
@@ -173,15 +180,16 @@ def atomic_energies(
 
 
 def _fitted(
-    xp: Math, shape: Shape, fitting: Sequence[Net], d: Array, first: Array | None
+    xp: Math, shape: Shape, fitting: Sequence[Net], d: Array, first: Array | None,
+    fit_net: Callable[[Net, Array, Array | None], tuple[Array, Array]],
 ) -> tuple[Array, Array]:
     """Outputs (a,) and their gradients (a, M1*M2) of the fitting net of each atom."""
     if first is not None:
-        return fit(xp, fitting[0], d, _Rows(xp, shape.atoms)(first))
+        return fit_net(fitting[0], d, _Rows(xp, shape.atoms)(first))
     energies, gradients, start = [], [], 0
     for t, count in enumerate(shape.atoms):
         if count:
-            energy, gradient = fit(xp, fitting[t], d[start : start + count])
+            energy, gradient = fit_net(fitting[t], d[start : start + count], None)
             energies.append(energy)
             gradients.append(gradient)
         start += count

@@ -67,6 +67,8 @@ class TfMath:
 class TfFloatModel:
     """Trainable float model with its optimizer state.
 
+    A subclass may put another fitting net in the place of `nvnmd.float_nets.fit`, as `_fit_net`.
+
     Parameters
     ----------
     weights : FloatWeights
@@ -88,7 +90,11 @@ class TfFloatModel:
     train_fitting : sequence of bool, optional
         Whether each layer of the fitting nets is trained, in version 1 the first with what carries
         the type vectors into it; all by default.
+    train_types : bool
+        Version 1: whether the type vectors are trained.
     """
+
+    _fit_net: Callable[..., tuple[Tensor, Tensor]] | None = None
 
     def __init__(
         self,
@@ -103,6 +109,7 @@ class TfFloatModel:
         gradient_max_norm: float = 0.0,
         train_embedding: bool = True,
         train_fitting: Sequence[bool] | None = None,
+        train_types: bool = True,
     ) -> None:
         self.relative_f = relative_f
         self.sel, self.rcut, self.rcut_smth = tuple(sel), rcut, rcut_smth
@@ -121,7 +128,8 @@ class TfFloatModel:
         self._types: _TypeNets | None = None
         if weights.version == 1:
             self._types = _TypeNets(weights)
-            self._variables += self._types.variables(gains=train_embedding, first=trained[0])
+            self._variables += self._types.variables(
+                vectors=train_types, gains=train_embedding, first=trained[0])
         self._adam = Adam(self._variables, gradient_max_norm)
         self._functions: dict[tuple[str, Layout], Callable[..., Any]] = {}
 
@@ -245,6 +253,7 @@ class TfFloatModel:
             index < rows,
             terms,
             kind,
+            self._fit_net,
         )
         total = tf.math.unsorted_segment_sum(energy, frame, layout.frames + 1)[: layout.frames]
         on_neighbors = tf.math.unsorted_segment_sum(
@@ -311,10 +320,13 @@ class _TypeNets:
         self._net = _variables(weights.type_net)
         self._tweight = tf.Variable(weights.tweight)
 
-    def variables(self, *, gains: bool = True, first: bool = True) -> list[Tensor]:
-        """The variables; `gains` with their net, `first` with the first fitting layer's."""
+    def variables(
+        self, *, vectors: bool = True, gains: bool = True, first: bool = True
+    ) -> list[Tensor]:
+        """The variables: of the type vectors, of the gains' net, of the first fitting layer."""
         nets = [variable for layer in self._net for variable in layer]
-        return [*self._matrices, *(nets if gains else []), *([self._tweight] if first else [])]
+        return [*(self._matrices if vectors else []), *(nets if gains else []),
+                *([self._tweight] if first else [])]  # fmt: skip
 
     @property
     def weights(self) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -153,7 +153,14 @@ class TfQuantizedModel:
             self._model.nix_shift,
             types=self._types(),
             virial=virial,
+            fitting=self._fitting(type_counts),
         )
+
+    def _fitting(
+        self, type_counts: tuple[int, ...]
+    ) -> Callable[[Tensor], tuple[Tensor, Tensor]] | None:
+        """What a subclass has in the place of the quantized fitting nets."""
+        return None
 
     def _types(self) -> TypeTensors | None:
         """What the types contribute in version 1."""

@@ -7,6 +7,7 @@ as the integer reference does, and differentiated by the surrogates of docs/surr
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -111,6 +112,7 @@ def predict(
     *,
     types: TypeTensors | None = None,
     virial: bool = False,
+    fitting: Callable[[Array], tuple[Array, Array]] | None = None,
 ) -> Prediction:
     """Evaluate the quantized network.
 
@@ -128,12 +130,17 @@ def predict(
         Makes it version 1.
     virial : bool
         Whether to compute the virial.
+    fitting : callable, optional
+        From the descriptor to energies (b, n) and dE/dD (b, n, M1*M2), in the place of the
+        quantized fitting nets.
 
     Returns
     -------
     Prediction
     """
-    if types is None:
+    if fitting is not None:
+        out, dd = fitting(frame.d)
+    elif types is None:
         out, dd = _fitting(frame.d, weights, biases, type_counts)
     else:
         out, dd = _shared_fitting(frame.d, weights, biases, type_counts, types.first)
