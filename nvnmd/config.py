@@ -107,7 +107,8 @@ class TrainingConfig:
     each is drawn (`nvnmd.system_probability`). With `mixed_batch` every frame of a batch is drawn
     so, from any system. For `warmup_steps` the learning rate rises from 0.
     A gradient longer than `gradient_max_norm` is cut to it; 0 for none. `stat_file` keeps the
-    statistics of the data from run to run (`nvnmd.statistics_file`).
+    statistics of the data from run to run (`nvnmd.statistics_file`). `tensorboard` and what
+    follows it: see `nvnmd.tf_monitor`.
     """
 
     systems: tuple[str, ...]
@@ -133,6 +134,12 @@ class TrainingConfig:
     set_prefix: str = "set"
     validation_set_prefix: str = "set"
     stat_file: str | None = None
+    tensorboard: bool = False
+    tensorboard_log_dir: str = "log"
+    tensorboard_freq: int = 1
+    profiling: bool = False
+    profiling_file: str = "timeline.json"
+    enable_profiler: bool = False
     mixed_batch: bool = False
 
 

@@ -55,13 +55,15 @@ def training_config(given: dict[str, Any], full: dict[str, Any], mistakes: Mista
                      f"fewer than training/numb_steps = {full['numb_steps']}")
     plain: dict[str, Any] = {key: full.get(key) for key in (
         "numb_steps", "seed", "disp_freq", "save_freq", "max_ckpt_keep", "disp_training",
-        "time_training")}
+        "time_training", "tensorboard", "tensorboard_log_dir", "tensorboard_freq", "profiling",
+        "enable_profiler")}
     return TrainingConfig(
         **training, **held_out, **plain, warmup_steps=warmup,
         gradient_max_norm=float(full.get("gradient_max_norm", 0.0)),
         stat_file=full.get("stat_file"),
         # files go into the command's own folder, whichever folder the document names
         disp_file=full["disp_file"].rsplit("/", 1)[-1],
+        profiling_file=full["profiling_file"].rsplit("/", 1)[-1],
         save_ckpt=full["save_ckpt"].rsplit("/", 1)[-1])
 
 

@@ -122,8 +122,6 @@ RCUT_SMTH = _honoured("Here or in model/descriptor; 0.5 if in neither.", _positi
                       "a distance above 0 Å")
 PRECISION = _only("default", "float64", why="the float model is binary64")
 NO_FACTOR = _only(False, why="NVNMD's skips carry no factor")
-NO_PROFILER = "there is no profiler"
-NO_BOARD = "no TensorBoard log is written"
 MULTI = "one model is trained at a time; deployable is one whose model/type is standard"
 ENERGY = "the hardware computes energies and forces; deployable is the type ener"
 
@@ -315,12 +313,16 @@ def _training() -> dict[str, Rule]:
                                _names_file, "a file name"),
         "disp_training": SECTION, "time_training": SECTION,
         "opt_type": _only("Adam", why="the optimizer is Adam"),
-        "profiling": _only(False, why=NO_PROFILER),
-        "profiling_file": _only("timeline.json", why=NO_PROFILER),
-        "enable_profiler": _only(False, why=NO_PROFILER),
-        "tensorboard": _only(False, why=NO_BOARD),
-        "tensorboard_log_dir": _only("log", why=NO_BOARD),
-        "tensorboard_freq": _only(1, why=NO_BOARD),
+        "profiling": _honoured("A Chrome trace of 20 steps after the first."),
+        "profiling_file": _honoured("In the output folder; only the last part of the path counts.",
+                                    _names_file, "a file name"),
+        "enable_profiler": _honoured("Of 20 steps after the first, in tensorboard_log_dir."),
+        "tensorboard": _honoured(
+            "Errors of the training batches and the learning rate in train/, and with every line "
+            "of the learning curve those of the validation data in test/. Nothing is deleted: each "
+            "run writes a new file."),
+        "tensorboard_log_dir": _honoured("Relative to the output folder.", bool, "a folder"),
+        "tensorboard_freq": COUNT,
         "mixed_precision": _refused(f"{NOT_YET}: the float model is binary64"),
         "data_dict": _refused(MULTI), "fitting_weight": _refused(MULTI),
         "warmup_steps": _honoured("The loss keeps its prefactors of the start meanwhile, and the "

@@ -301,7 +301,9 @@ def normalized_document(config: RunConfig) -> dict[str, Any]:
                                    "numb_btch": training.validation_numb_btch}
     plain = {key: getattr(training, key) for key in (
         "numb_steps", "seed", "disp_file", "disp_freq", "save_ckpt", "save_freq", "max_ckpt_keep",
-        "disp_training", "time_training", "warmup_steps", "gradient_max_norm")}
+        "disp_training", "time_training", "warmup_steps", "gradient_max_norm", "tensorboard",
+        "tensorboard_log_dir", "tensorboard_freq", "profiling", "profiling_file",
+        "enable_profiler")}
     if training.stat_file is not None:
         plain["stat_file"] = training.stat_file
     return {

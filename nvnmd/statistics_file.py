@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from nvnmd.progress import Log
 from nvnmd.statistics import Statistics, collect_statistics
 
 FORMAT = "nvnmd-statistics-1"
-ARRAYS = ("davg", "dstd", "t_bias_atom_e", "min_nbor_dist", "largest_counts")
+ARRAYS = tuple(field.name for field in fields(Statistics))
 
 
 def training_statistics(config: RunConfig, cache: NeighborCache, log: Log) -> Statistics:
@@ -60,8 +60,7 @@ def training_statistics(config: RunConfig, cache: NeighborCache, log: Log) -> St
         return stored
     log(f"statistics: normalisation and energy bias read from {file}, which is of other data")
     present = collected()
-    return replace(present, davg=stored.davg, dstd=stored.dstd,
-                   t_bias_atom_e=stored.t_bias_atom_e,
+    return replace(stored, largest_counts=present.largest_counts,
                    min_nbor_dist=min(present.min_nbor_dist, stored.min_nbor_dist))
 
 
@@ -100,9 +99,9 @@ def _settings(config: RunConfig) -> dict[str, Any]:
 def _save(file: Path, statistics: Statistics, settings: dict[str, Any], digest: str) -> None:
     header = {"format": FORMAT, "settings": settings, "data": digest}
     file.parent.mkdir(parents=True, exist_ok=True)
+    arrays: dict[str, Any] = {name: np.asarray(getattr(statistics, name)) for name in ARRAYS}
     with atomic_write(file) as stream:
-        np.savez(stream, header=np.array(json.dumps(header)),  # type: ignore[arg-type]
-                 **{name: np.asarray(getattr(statistics, name)) for name in ARRAYS})
+        np.savez(stream, header=np.array(json.dumps(header)), **arrays)
 
 
 def _load(file: Path, settings: dict[str, Any], ntypes: int) -> tuple[Statistics, str]:
@@ -113,13 +112,17 @@ def _load(file: Path, settings: dict[str, Any], ntypes: int) -> tuple[Statistics
         if header["format"] != FORMAT:
             raise ValueError(f"format {header['format']!r}, expected {FORMAT!r}")
         theirs, digest = dict(header["settings"]), str(header["data"])
-        values = {name: arrays[name] for name in ARRAYS}
-        shapes = ((ntypes, 2), (ntypes, 2), (ntypes,), (), (len(settings["sel"]),))
-        for (name, array), shape in zip(values.items(), shapes, strict=True):
-            if theirs == settings and (array.shape != shape or not np.isfinite(array).all()):
-                raise ValueError(f"{name} is not {shape} finite numbers")
+        values: dict[str, Any] = {name: arrays[name] for name in ARRAYS}
+        shapes = {"davg": (ntypes, 2), "dstd": (ntypes, 2), "t_bias_atom_e": (ntypes,),
+                  "min_nbor_dist": (), "largest_counts": (len(settings["sel"]),)}
+        for name, array in values.items():
+            if not np.isfinite(array).all():
+                raise ValueError(f"{name} has a value that is not finite")
+            if theirs == settings and array.shape != shapes.get(name, array.shape):
+                raise ValueError(f"{name} has the shape {array.shape}, expected {shapes[name]}")
         if not (values["dstd"] > 0).all():
             raise ValueError("a deviation is not above 0")
+        values["min_nbor_dist"] = float(values["min_nbor_dist"])
     except DAMAGED as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"{file}: not a readable file of statistics ({reason}); "
@@ -128,7 +131,4 @@ def _load(file: Path, settings: dict[str, Any], ntypes: int) -> tuple[Statistics
         if theirs.get(key) != wanted:
             raise InputError(f"{file}: written with {key} = {theirs.get(key)}, the input has "
                              f"{wanted}; expected the same or another training/stat_file")
-    return Statistics(
-        davg=values["davg"], dstd=values["dstd"], t_bias_atom_e=values["t_bias_atom_e"],
-        min_nbor_dist=float(values["min_nbor_dist"]), largest_counts=values["largest_counts"],
-    ), digest
+    return Statistics(**values), digest

@@ -26,6 +26,7 @@ from nvnmd.loss_terms import (
     required,
     size_factors,
 )
+from nvnmd.monitor import monitor_of
 from nvnmd.neighbors import Overflow
 from nvnmd.progress import InterruptFlag, Log, StepTimer, TrainingProgress
 from nvnmd.schedule import LearningRate, prefactors
@@ -37,8 +38,8 @@ class LabelledBatch(Protocol):
     """What the loop asks of a batch."""
 
     @property
-    def natoms(self) -> int:
-        """Atoms of one frame."""
+    def natoms(self) -> float:
+        """Atoms of one frame, or their mean."""
 
     @property
     def known(self) -> NDArray[np.float64]:
@@ -152,19 +153,27 @@ class TrainingLoop(Generic[Batch]):
         begin, last = self.step, settings.numb_steps
         show = None if self.chief else False
         bar = TrainingProgress(f"train-{self.kind}", last, begin, show=show)
-        with InterruptFlag() as flag, bar:
+        monitor = monitor_of(settings, self.folder, begin, self.chief)
+        with InterruptFlag() as flag, bar, monitor:
             while self.step < last:
                 lr = self.rate(self.step)
                 factors = self._prefactors()
+                monitor.begin(self.step)
                 batch = self.training.draw()
                 asked = self.workers.step(
                     self.model, batch, self.training.sampler.weight, factors,
                     factor * lr, self.step + 1, flag.raised)
                 self.step += 1
+                monitor.end(self.step)
                 bar.update(self.step)
+                if monitor.due(self.step):
+                    found = self._errors([batch], self._prefactors())
+                    monitor.write("train", self.step, (*names, "lr"), np.append(found, lr))
                 shown = self.step == 1 or self.step % settings.disp_freq == 0 or self.step == last
                 if curve is not None and settings.disp_training and shown:
-                    self._display(curve, batch, timer)
+                    held_out = self._display(curve, batch, timer)
+                    if held_out is not None:
+                        monitor.write("test", self.step, names, held_out)
                 # several workers stop together, a step after one of them was asked to
                 stop = (asked if count > 1 else flag.raised) and self.step < last
                 if not self.chief:
@@ -234,8 +243,9 @@ class TrainingLoop(Generic[Batch]):
         start = self.config.learning_rate.start_lr
         return prefactors(self.config.loss, self.rate.on_stairs(self.step), start)
 
-    def _display(self, curve: LearningCurve, batch: Batch, timer: StepTimer) -> None:
-        """Write a line of the learning curve and of the log."""
+    def _display(self, curve: LearningCurve, batch: Batch, timer: StepTimer
+                 ) -> NDArray[np.float64] | None:
+        """Write a line of the learning curve and of the log; return the validation errors."""
         seconds = timer.read(self.step)
         # The rate that the next step will have, as DeePMD-kit prints it
         lr = self.rate(self.step)
@@ -258,6 +268,7 @@ class TrainingLoop(Generic[Batch]):
         if self.config.training.time_training:
             line += f"  {seconds:.4f} s/step"
         self.log(line)
+        return held_out
 
     def _errors(
         self, batches: Sequence[Batch], factors: NDArray[np.float64]

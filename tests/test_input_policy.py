@@ -66,6 +66,9 @@ SETTINGS = {
     "model/data_stat_nbatch": 3, "model/data_stat_protect": 0.1, "training/stat_file": "stat.npz",
     f"{DESCRIPTOR}[se_e2_a]/set_davg_zero": True, f"{DESCRIPTOR}[se_e2_a]/trainable": False,
     "model[standard]/fitting_net[ener]/trainable": [True, False, True, True],
+    "training/tensorboard": True, "training/tensorboard_log_dir": "board",
+    "training/tensorboard_freq": 5, "training/profiling": True,
+    "training/profiling_file": "trace.json", "training/enable_profiler": True,
     "loss[ener]/enable_atom_ener_coeff": True, "loss[ener]/numb_generalized_coord": 2,
     "loss[ener]/start_pref_gf": 3.5, "loss[ener]/limit_pref_gf": 3.5,
 }

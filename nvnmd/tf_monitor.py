@@ -1,0 +1,141 @@
+"""TensorBoard's log and TensorFlow's profiler in a training.
+
+Nothing here deletes: a log gets a new file of its own beside what its folder holds.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nvnmd.atomic_file import atomic_write
+from nvnmd.config import TrainingConfig
+from nvnmd.errors import NvnmdError
+from nvnmd.tf_runtime import tf
+
+# Steps that a profile shows, after the first, which compiles
+PROFILED = 20
+
+
+class TfMonitor:
+    """Writes what `nvnmd.monitor.Monitor` is told, as `settings` say.
+
+    Parameters
+    ----------
+    settings : TrainingConfig
+        `tensorboard`, `tensorboard_log_dir`, `tensorboard_freq`; `profiling`, `profiling_file`;
+        `enable_profiler`.
+    folder : Path
+        The command's output folder.
+    begin : int
+        Steps finished before; fewer than there will be.
+    """
+
+    def __init__(self, settings: TrainingConfig, folder: Path, begin: int) -> None:
+        self.settings, self.folder = settings, folder
+        self.log = folder / settings.tensorboard_log_dir
+        last = settings.numb_steps
+        self._first = min(begin + 1, last - 1)
+        self._last = min(self._first + PROFILED, last)
+        self._profiles = settings.profiling or settings.enable_profiler
+        self._writers: dict[str, Any] = {}
+        self._profile: Path | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *reason: object) -> None:
+        self._stop()
+        for writer in self._writers.values():
+            writer.close()
+
+    def begin(self, step: int) -> None:
+        """Start the profiler where its steps begin."""
+        if self._profiles and step == self._first:
+            keep = self.settings.enable_profiler
+            self._profile = self.log if keep else Path(tempfile.mkdtemp(prefix="nvnmd-profile-"))
+            tf.profiler.experimental.start(str(self._profile))
+
+    def end(self, step: int) -> None:
+        """Stop it where they end."""
+        if step == self._last:
+            self._stop()
+
+    def due(self, step: int) -> bool:
+        """Whether the log takes the errors after this step."""
+        return self.settings.tensorboard and step % self.settings.tensorboard_freq == 0
+
+    def write(self, part: str, step: int, names: Sequence[str],
+              values: NDArray[np.float64]) -> None:
+        """Write one point of each curve."""
+        if not self.settings.tensorboard:
+            return
+        if part not in self._writers:
+            self._writers[part] = tf.summary.create_file_writer(str(self.log / part))
+        with self._writers[part].as_default():
+            for name, value in zip(names, values, strict=True):
+                tf.summary.write(name, tf.constant(value, tf.float32), step, _scalar())
+        self._writers[part].flush()
+
+    def _stop(self) -> None:
+        if self._profile is None:
+            return
+        folder, self._profile = self._profile, None
+        tf.profiler.experimental.stop()
+        if self.settings.profiling:
+            name = Path(self.settings.profiling_file).name
+            with atomic_write(self.folder / name) as file:
+                file.write(json.dumps(chrome_trace(newest_profile(folder))).encode())
+        if not self.settings.enable_profiler:
+            shutil.rmtree(folder)
+
+
+def _scalar() -> Any:
+    """What tells TensorBoard that a value is a point of a curve."""
+    metadata = tf.compat.v1.SummaryMetadata()
+    metadata.plugin_data.plugin_name = "scalars"
+    metadata.data_class = 1
+    return metadata
+
+
+def newest_profile(folder: Path) -> Path:
+    """Return the newest profile below a log folder.
+
+    Raises
+    ------
+    NvnmdError
+        There is none.
+    """
+    found = sorted(folder.glob("plugins/profile/*/*.xplane.pb"), key=lambda p: p.stat().st_mtime_ns)
+    if not found:
+        raise NvnmdError(f"{folder}: TensorFlow's profiler wrote nothing")
+    return found[-1]
+
+
+def chrome_trace(profile: Path) -> dict[str, Any]:
+    """Return a profile as a Chrome trace: one bar per operation, one line per thread."""
+    from tensorflow.tsl.profiler.protobuf import xplane_pb2
+
+    space = xplane_pb2.XSpace()
+    space.ParseFromString(profile.read_bytes())
+    events: list[dict[str, Any]] = []
+    for process, plane in enumerate(space.planes):
+        events.append({"ph": "M", "pid": process, "name": "process_name",
+                       "args": {"name": plane.name}})
+        for thread, line in enumerate(plane.lines):
+            events.append({"ph": "M", "pid": process, "tid": thread, "name": "thread_name",
+                           "args": {"name": line.name}})
+            for event in line.events:
+                name = plane.event_metadata[event.metadata_id].name
+                # microseconds
+                start = line.timestamp_ns / 1e3 + event.offset_ps / 1e6
+                events.append({"ph": "X", "pid": process, "tid": thread, "name": name,
+                               "ts": start, "dur": event.duration_ps / 1e6})
+    return {"displayTimeUnit": "ns", "traceEvents": events}
