@@ -25,7 +25,11 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
         What is written to it becomes the file's content; after an exception nothing changes.
     """
     target = Path(path)
-    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+    except OSError as error:
+        # in the name of the file that was asked for
+        raise type(error)(error.errno, error.strerror, str(target)) from None
     try:
         # mkstemp makes the file private; the finished one gets the usual permissions.
         umask = os.umask(0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -39,6 +40,10 @@ examples:
   nvnmd import run -o model.nvnmd                 a model that DeePMD-kit trained
   nvnmd demo                                      all of it, on data that it makes itself
 """
+
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What a full disk raises while writing, without the file's name."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -86,4 +91,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         # whoever read the output has stopped; a second failure while closing would be noise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        # no permission, a full disk, a folder that vanished: nothing that a traceback would explain
+        if error.filename is None and error.errno not in FULL:
+            raise
+        place = f"{error.filename}: " if error.filename is not None else ""
+        print(f"nvnmd: error: {place}{error.strerror}", file=sys.stderr)
         return 1

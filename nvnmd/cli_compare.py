@@ -5,9 +5,12 @@ from __future__ import annotations
 import argparse
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nvnmd.cli_common import add_command, add_overflow, log, warn
+
+if TYPE_CHECKING:
+    from nvnmd.quantize.model import Model
 
 
 def add_commands(commands: Any) -> None:
@@ -20,7 +23,7 @@ def add_commands(commands: Any) -> None:
                     "values; the exit code is then 1.",
         examples=["nvnmd_qnn/model.nvnmd other/model.nvnmd -s data/validation",
                   "model.nvnmd --backends fixed,sim -s data/validation --frame 3"])
-    parser.add_argument("a", metavar="A", help="a model file or run folder")
+    parser.add_argument("a", metavar="A", help="a model file, a run folder or a model.pb")
     parser.add_argument("b", metavar="B", nargs="?", help="another one")
     parser.add_argument("-s", "--system", metavar="SYSTEM", required=True, type=Path,
                         help="a system (folder or FILE.hdf5#/PATH)")
@@ -41,19 +44,12 @@ def run(args: argparse.Namespace) -> int:
     names = tuple(args.backends.split(",")) if args.backends else ()
     if args.backends and len(names) != 2:
         raise InputError(f"--backends: got {args.backends!r}, expected two names and a comma")
-    from nvnmd.api import load_model
     from nvnmd.compare import compare_backends, compare_models
     from nvnmd.data import load_groups
     from nvnmd.data_mixed import find_frame
-    from nvnmd.evaluate import FloatNetwork, frame_neighborhood
+    from nvnmd.evaluate import frame_neighborhood
 
-    models = []
-    for text in (args.a, args.b):
-        if text is not None:
-            network = load_model(text).network
-            if isinstance(network, FloatNetwork):
-                raise InputError(f"{text}: a float network has no words, expected a frozen model")
-            models.append(network)
+    models = _load([text for text in (args.a, args.b) if text is not None])
     if "sim" in names:
         from nvnmd.sim.runner import find_tools
 
@@ -72,3 +68,23 @@ def run(args: argparse.Namespace) -> int:
     if outcome.first is not None:
         log(outcome.first)
     return 1 if outcome.differing else 0
+
+
+def _load(paths: list[str]) -> list[Model]:
+    """Read models; a `model.pb`, which holds no element names, takes those of the other."""
+    from nvnmd.api import load_model
+    from nvnmd.errors import InputError
+    from nvnmd.evaluate import FloatNetwork
+
+    found: dict[str, Model] = {}
+    type_map = None
+    for path in sorted(paths, key=_is_modelpb):
+        network = load_model(path, type_map if _is_modelpb(path) else None).network
+        if isinstance(network, FloatNetwork):
+            raise InputError(f"{path}: a float network has no words, expected a frozen model")
+        found[path], type_map = network, network.type_map
+    return [found[path] for path in paths]
+
+
+def _is_modelpb(path: str) -> bool:
+    return Path(path).suffix == ".pb"

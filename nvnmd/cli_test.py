@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nvnmd.cli_common import MODEL_NAME, add_command, add_overflow, log, model_path, positive, warn
+from nvnmd.cli_common import add_command, add_overflow, log, positive, warn
 
 if TYPE_CHECKING:
     from nvnmd.data import System
@@ -32,8 +32,8 @@ def add_commands(commands: Any) -> None:
                   "-m nvnmd_qnn -s data/validation -n 10 -d detail",
                   "-m nvnmd_cnn -s data/validation --backend float"])
     parser.add_argument("-m", "--model", metavar="MODEL", required=True,
-                        help="model.nvnmd, the folder that holds it, or a folder of train-cnn "
-                             "(with --backend float)")
+                        help="model.nvnmd, the folder that holds it, a run folder of DeePMD-kit, "
+                             "a model.pb, or a folder of train-cnn (with --backend float)")
     parser.add_argument("-s", "--system", metavar="SYSTEM", required=True,
                         help="a system (folder or FILE.hdf5#/PATH), or a folder or file with "
                              "systems below it")
@@ -92,16 +92,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def load_network(text: str) -> Model | FloatNetwork:
-    """Read a model file, or the float network in the folder of `train-cnn`."""
-    folder = Path(text)
-    if (folder / "weight.npy").is_file() and not (folder / MODEL_NAME).exists():
-        from nvnmd.evaluate import FloatNetwork
+    """Read whatever `nvnmd.load_model` reads."""
+    from nvnmd.api import load_model
 
-        return FloatNetwork.load(folder)
-    path = model_path(text)
-    from nvnmd.quantize.model import Model
-
-    return Model.load(path)
+    return load_model(text).network
 
 
 def banner(text: str) -> str:

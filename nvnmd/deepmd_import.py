@@ -32,6 +32,7 @@ from nvnmd.weights import FloatWeights
 
 CNN, QNN = "nvnmd_cnn", "nvnmd_qnn"
 CONFIG, WEIGHT = "config.npy", "weight.npy"
+MODEL_SUFFIX = ".nvnmd"
 _MAX_JSON = 16 << 20
 
 
@@ -64,7 +65,7 @@ def import_model(path: str | Path, type_map: Sequence[str] | None = None) -> Mod
     if path.is_file():
         if path.suffix == ".npy":
             raise ModelFileError(f"{path}: one file of three, expected the folder with all of them")
-        if zipfile.is_zipfile(path):
+        if path.suffix == MODEL_SUFFIX or zipfile.is_zipfile(path):
             raise ModelFileError(f"{path}: a model file of this program, nothing to import")
         return read_modelpb(path, type_map)
     if not path.is_dir():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -11,10 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from exchange_models import wide_model
 from golden_data import load_fixture
 
 from nvnmd import cli_hardware, cli_train, simulate
 from nvnmd.cli import main
+from nvnmd.deepmd_export import export_deepmd
+from nvnmd.modelpb import write_modelpb
 
 DOCUMENT = {
     "nvnmd": {"version": 0, "max_nnei": 128, "net_size": 128, "sel": [60, 60], "rcut": 6.0,
@@ -116,7 +120,8 @@ def test_missing_document(folder, capsys):
 def test_missing_system(folder, capsys):
     shutil.rmtree(folder / "data")
     assert failing(capsys, "train-cnn", "in.json", code=2) == (
-        'in.json: training/training_data/systems/0: got "data", expected a folder with a type.raw')
+        'in.json: training/training_data/systems/0: got "data", expected a system: a folder or '
+        "FILE.hdf5#/PATH with a type.raw")
 
 
 def test_output_folder_in_the_way(folder, capsys):
@@ -177,7 +182,7 @@ def test_model_file_that_is_cut_short(folder, capsys):
 
 def test_model_file_that_does_not_exist(folder, capsys):
     assert failing(capsys, "test", "-m", "no.nvnmd", "-s", "data", code=1).startswith(
-        "no.nvnmd: no such file, expected the model.nvnmd of `train-qnn`")
+        "no.nvnmd: no such file, expected a model file, a run folder or a model.pb")
 
 
 @pytest.mark.parametrize(("argv", "line"), [
@@ -242,6 +247,49 @@ def test_bug_keeps_its_traceback(folder, monkeypatch):
     monkeypatch.setattr(cli_train, "_folder", bug)
     with pytest.raises(ZeroDivisionError):
         main(["train-cnn", "in.json"])
+
+
+def test_disk_that_is_full_or_closed(folder, capsys, monkeypatch):
+    """What the system refuses is one line that names the file."""
+    write_modelpb(folder / "model.pb", load_fixture(128).model)
+    argv = ["import", "model.pb", "--type-map", "Cu", "Au", "-o"]
+    assert failing(capsys, *argv, "a" * 300, code=1).endswith(": File name too long")
+
+    def refused(*_, **__):
+        raise PermissionError(errno.EACCES, "Permission denied", "out.nvnmd.tmp")
+
+    monkeypatch.setattr("tempfile.mkstemp", refused)
+    argv = ["export", "model.nvnmd", "--format", "model.pb", "-o", "new.pb"]
+    assert failing(capsys, *argv, code=1) == "new.pb: Permission denied"
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("tempfile.mkstemp", full)
+    assert failing(capsys, *argv, code=1) == "new.pb: No space left on device"
+    monkeypatch.setattr(cli_train, "_folder", full)
+    assert failing(capsys, "train-cnn", "in.json", code=1) == "No space left on device"
+
+    def bug(*_):
+        raise OSError("no number, no name")
+
+    monkeypatch.setattr(cli_train, "_folder", bug)
+    with pytest.raises(OSError, match="no number"):
+        main(["train-cnn", "in.json"])
+
+
+def test_models_of_other_programs(folder, capsys):
+    """`test` takes a run folder of DeePMD-kit, and says of a model.pb that it has no names."""
+    model = wide_model("v0-128")
+    export_deepmd(model, folder / "run")
+    results = []
+    for path in ("run", "model.nvnmd"):
+        assert main(["test", "-m", path, "-s", "data"]) == 0
+        results.append(capsys.readouterr().out)
+    assert results[0] == results[1]
+    write_modelpb(folder / "model.pb", model)
+    assert "not in the model's type_map (T0, T1)" in failing(
+        capsys, "test", "-m", "model.pb", "-s", "data", code=2)
 
 
 def test_package_that_is_not_installed(folder, capsys, monkeypatch):

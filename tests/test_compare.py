@@ -6,6 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from exchange_models import random_run
 from golden_checks import neighbours
 from golden_data import load_fixture
 from test_evaluate import write_system
@@ -13,6 +14,7 @@ from test_evaluate import write_system
 from nvnmd.cli import main
 from nvnmd.compare import compare_backends, compare_models
 from nvnmd.errors import InputError
+from nvnmd.modelpb import write_modelpb
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +98,18 @@ def test_command(run, tmp_path, capsys):
     assert lines[0].startswith("compare: ") and lines[1].startswith(
         "first difference: stage s, atom 0, neighbour 0, word s: A ")
     assert main(["compare", str(a), "--backends", "reference,fixed", "-s", str(system)]) == 0
+
+
+def test_modelpb_against_the_model_it_came_from(tmp_path, capsys):
+    """Its weights are cut, as the first layer of the fitting net shows; names are the other's."""
+    model = random_run(0, 128, 2)[0]
+    model.save(tmp_path / "m.nvnmd")
+    write_modelpb(tmp_path / "m.pb", model)
+    system = write_system(tmp_path / "s", load_fixture(128))
+    for pair in (("m.nvnmd", "m.pb"), ("m.pb", "m.nvnmd")):
+        paths = [str(tmp_path / name) for name in pair]
+        assert main(["compare", *paths, "-s", str(system), "--overflow", "truncate"]) == 1
+        assert "first difference: stage z, atom 0, word layer 0, " in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -181,6 +181,8 @@ def test_what_is_missing_is_named(run, tmp_path):
     refuse(run / "nvnmd_cnn" / "map.npy", "expected the folder")
     import_model(run).save(tmp_path / "m.nvnmd")
     refuse(tmp_path / "m.nvnmd", "a model file of this program")
+    (tmp_path / "cut.nvnmd").write_bytes((tmp_path / "m.nvnmd").read_bytes()[:5000])
+    refuse(tmp_path / "cut.nvnmd", "a model file of this program")
     shutil.rmtree(run / "nvnmd_qnn")
     refuse(run, "nvnmd_qnn/weight.npy")
 
