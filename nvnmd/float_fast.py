@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from nvnmd.float_math import NumpyMath
 from nvnmd.float_model import FloatParameters, Shape, atomic_energies, nix, occupied_slots
-from nvnmd.float_nets import Net, describe, describe_gradient, embed, tanh4
+from nvnmd.float_nets import Net, embed
 from nvnmd.float_types import type_terms
 from nvnmd.neighbors import Neighborhood
 from nvnmd.quantize.fast import CHUNK, available, chunks
@@ -54,10 +54,11 @@ def _compiled(parameters: FloatParameters, sel: tuple[int, ...], rcut: float, rc
     mean, deviation = np.asarray(parameters.davg), np.asarray(parameters.dstd)
     ntypes = len(parameters.t_bias_atom_e)
     weights, biases, widths = _packed(parameters.embedding)
+    weights = np.ascontiguousarray(np.swapaxes(weights, -1, -2))
     m1 = int(widths[-1])
     gain, empty = np.empty((ntypes, 0, m1)), np.zeros((ntypes, len(sel), m1))
-    nets = [[(w[t], b[t]) for w, b in zip(parameters.fit_weights, parameters.fit_biases,
-                                          strict=True)] for t in range(len(weights))]
+    layers_of = list(zip(parameters.fit_weights, parameters.fit_biases, strict=True))
+    nets = [[(w[t], b[t]) for w, b in layers_of] for t in range(len(layers_of[0][0]))]
     if parameters.tweight is None:
         s = (-mean[:, 0] / deviation[:, 0])[:, None]
         empty = np.stack([s * embed(xp, net, s)[0] for net in parameters.embedding], axis=1)
@@ -68,25 +69,38 @@ def _compiled(parameters: FloatParameters, sel: tuple[int, ...], rcut: float, rc
         nets = [[(first, bias + terms.first[t]), *rest] for t in range(ntypes)]
     starts = np.concatenate([[0], np.cumsum(sel)]).astype(np.int64)
     scale = 1.0 / nix(sum(sel))
+    ahead, fit_biases, fit_widths = _packed([net[:-1] for net in nets])
+    room, layers = ahead.shape[-1], len(fit_widths) - 1
+    back = np.ascontiguousarray(np.swapaxes(ahead, -1, -2))
+    last = np.stack([net[-1][0][:, 0] for net in nets])
 
     def evaluate(near: Neighborhood) -> tuple[Floats, Forces]:
         n, m = near.index.shape
         kept = int(near.counts.sum(axis=1).max(initial=0))
         energy, pair = np.empty(n), np.zeros((n, m, 3))
 
-        def compute(task: tuple[int, NDArray[np.int64]]) -> None:
-            t, atoms = task
-            radial, g = np.empty((CHUNK, kept, 4)), np.empty((CHUNK, kept, 2 * m1))
-            gr = np.zeros((CHUNK, 4, m1))
-            kernels.forward(atoms, near.neighbor_types, near.rij, near.index, starts, mean[t],
-                            deviation[t], weights, biases, widths, gain[t], empty[t], scale,
-                            rcut_smth, rcut, radial, g, gr)
-            out, dd = _fit(nets[t], describe(xp, gr, m2))
-            energy[atoms] = out[: len(atoms)] + parameters.t_bias_atom_e[t]
-            dgr = describe_gradient(xp, gr, dd, m2) * scale
-            kernels.backward(atoms, near.rij, near.index, radial, g, dgr, pair)
+        def make_worker() -> Callable[[tuple[int, NDArray[np.int64]]], None]:
+            slot_of = np.empty((CHUNK, kept), dtype=np.int64)
+            columns = kept + kernels.TILE
+            packed = np.zeros((CHUNK, kernels.NEAR_ROWS, columns))
+            g, gr = np.zeros((CHUNK, m1, 2, columns)), np.empty((CHUNK, 4, m1))
+            slopes = np.empty((layers, CHUNK, room))
+            d, x, total, gradient = np.zeros((4, CHUNK, room))
 
-        share_out(chunks(near.center_types, ntypes), lambda: compute)
+            def compute(task: tuple[int, NDArray[np.int64]]) -> None:
+                t, atoms = task
+                kernels.forward(atoms, near.neighbor_types, near.rij, near.index, starts, mean[t],
+                                deviation[t], weights, biases, widths, gain[t], empty[t], scale,
+                                rcut_smth, rcut, m2, slot_of, packed, g, gr, d)
+                kernels.fit(atoms, d, fit_widths, ahead[t], back[t], fit_biases[t], last[t],
+                            float(nets[t][-1][1][0]), slopes, x, total, gradient, energy)
+                kernels.backward(atoms, starts, near.index, m2, scale, slot_of, packed, g, gr, d,
+                                 pair)
+
+            return compute
+
+        share_out(chunks(near.center_types, ntypes), make_worker)
+        energy += parameters.t_bias_atom_e[near.center_types]
         force, atom_virial = np.zeros((n, 3)), np.zeros((n, 3, 3))
         kernels.scatter(pair, near.rij, near.index, force, atom_virial)
         return energy, Forces(force, atom_virial.sum(axis=0), atom_virial)
@@ -95,33 +109,15 @@ def _compiled(parameters: FloatParameters, sel: tuple[int, ...], rcut: float, rc
 
 
 def _packed(nets: Sequence[Net]) -> tuple[Floats, Floats, NDArray[np.int64]]:
-    """The embedding nets, which have equal widths, in three arrays."""
+    """Nets of equal widths in three arrays."""
     widths = [int(w.shape[0]) for w, _ in nets[0]] + [int(nets[0][-1][0].shape[1])]
-    room, layers = max(widths), len(widths) - 1
+    room, layers = -(-max(widths) // 4) * 4, len(widths) - 1
     weights, biases = np.zeros((len(nets), layers, room, room)), np.zeros((len(nets), layers, room))
     for t, net in enumerate(nets):
         for k, (w, b) in enumerate(net):
             weights[t, k, : w.shape[0], : w.shape[1]] = w
             biases[t, k, : w.shape[1]] = b
     return weights, biases, np.array(widths, dtype=np.int64)
-
-
-def _fit(net: Net, d: Floats) -> tuple[Floats, Floats]:
-    """`float_nets.fit` of `CHUNK` atoms in the caller's thread."""
-    xp = NumpyMath()
-    x, slopes, skips = d, [], []
-    for k, (weight, bias) in enumerate(net[:-1]):
-        y, slope = tanh4(xp, x @ weight + bias)
-        skips.append(k > 0 and weight.shape[0] == weight.shape[1])
-        slopes.append(slope)
-        x = x + y if skips[-1] else y
-    weight, bias = net[-1]
-    energy = (x @ weight + bias)[:, 0]
-    gradient = np.repeat(weight.T, len(x), axis=0)
-    for k in reversed(range(len(slopes))):
-        back = (gradient * slopes[k]) @ net[k][0].T
-        gradient = gradient + back if skips[k] else back
-    return energy, gradient
 
 
 def _plain(parameters: FloatParameters, sel: tuple[int, ...], rcut: float, rcut_smth: float,

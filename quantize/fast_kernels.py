@@ -176,9 +176,10 @@ def _accumulate(near, k, g, total, tops):
     """Add the products of neighbour k to the four sums; the largest magnitude among them."""
     m1 = total.shape[1]
     top, top_slope = np.int64(0), np.int64(0)
+    slopes = g[m1:]
     for j in range(m1):
         top = max(top, magnitude(g[j]))
-        top_slope = max(top_slope, magnitude(g[m1 + j]))
+        top_slope = max(top_slope, magnitude(slopes[j]))
     tops[0, k], tops[1, k] = exponent_floor(top), exponent_floor(top_slope)
     r0, r1, r2, r3 = near[_S, k], near[_HX, k], near[_HY, k], near[_HZ, k]
     f0, f1, f2, f3 = r0 * _FIX, r1 * _FIX, r2 * _FIX, r3 * _FIX
@@ -206,9 +207,11 @@ def _descriptor(gr, m2, wide, d):
     back = pow2(2 * e - _FRAC2)
     worst = 0.0
     for k in range(m2):
+        # slices, because an index that is a sum keeps a loop from becoming vector instructions
+        w0, w1, w2, w3 = wide[0, k:], wide[1, k:], wide[2, k:], wide[3, k:]
         for j in range(m1):
-            whole = (wide[0, j] * wide[0, j + k] + wide[1, j] * wide[1, j + k]) + (
-                wide[2, j] * wide[2, j + k] + wide[3, j] * wide[3, j + k]
+            whole = (wide[0, j] * w0[j] + wide[1, j] * w1[j]) + (
+                wide[2, j] * w2[j] + wide[3, j] * w3[j]
             )
             x = np.floor(cut(whole * back) * _FIX) * _UNIT
             d[j * m2 + k] = x
@@ -234,11 +237,11 @@ def _gradient_of_gr(gr, dd, m2, scale, sums, wide, wide_column, dgr):
         for j in range(m1):
             direct[j], transposed[j] = 0.0, 0.0
         for k in range(m2):
-            factors = wide_column[k]
+            ahead, factor = wide[m2 + k :], wide_column[k, m2:]
+            behind, factor_behind = wide[m2 - k :], wide_column[k, m2 - k :]
             for j in range(m1):
-                at = m2 + j
-                direct[j] += np.trunc(wide[at + k] * factors[at] * _FIX)
-                transposed[j] += np.trunc(wide[at - k] * factors[at - k] * _FIX)
+                direct[j] += np.trunc(ahead[j] * factor[j] * _FIX)
+                transposed[j] += np.trunc(behind[j] * factor_behind[j] * _FIX)
         for j in range(m1):
             both = cut(direct[j] * _UNIT) + cut(transposed[j] * _UNIT)
             out[j] = cut(cut(both) * scale)
@@ -247,8 +250,9 @@ def _gradient_of_gr(gr, dd, m2, scale, sums, wide, wide_column, dgr):
 @njit
 def _widen(x, m2, out):
     m1 = len(x)
+    middle = out[m2:]
     for j in range(m1):
-        out[m2 + j] = x[j]
+        middle[j] = x[j]
     for j in range(m2):
         out[j] = x[m1 - m2 + j]
         out[m2 + m1 + j] = x[j]
