@@ -1,8 +1,8 @@
 """The passes of the float model, compiled; formulas as in `nvnmd.float_model`.
 
 Neighbours of an atom are columns, so that a layer of the embedding net is a matrix product for a
-tile of them, values and derivatives side by side. Sums may be taken in any order here: the float model
-promises digits, not bits.
+tile of them, values and derivatives side by side. Sums may be taken in any order here: the float
+model promises digits, not bits.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ _C11 = 2.505210838544172e-08
 _C12 = 2.08767569878681e-09
 _C13 = 1.6059043836821613e-10
 _ANY_ORDER = {"reassoc", "contract", "nsz"}
-# loops with a division become vector instructions only without Python's test for zero
-_AS_NUMPY = {"fastmath": _ANY_ORDER, "error_model": "numpy"}
+# error_model="numpy" where there is a division: Python's test for zero would keep the loop from
+# becoming vector instructions
 
 TILE = 16
 """Neighbours that go through the embedding net at a time: loops of a fixed length."""
@@ -42,7 +42,7 @@ _X, _Y, _Z, _S, _H, _DS, _DH = range(7)
 NEAR_ROWS = 7
 
 
-@njit(**_AS_NUMPY)
+@njit(fastmath=_ANY_ORDER, error_model="numpy")
 def _tanh(x):
     """1 - 2/(exp(2x) + 1), the exponential by a power of two and its series up to r^13."""
     twice = min(2.0 * abs(x), 60.0)
@@ -65,7 +65,7 @@ def _tanh(x):
     return np.copysign(1.0 - 2.0 / (power * series + 1.0), x)
 
 
-@njit(**_AS_NUMPY)
+@njit(fastmath=_ANY_ORDER, error_model="numpy")
 def _environment(count, near, mean, deviation, rcut_smth, rcut):
     """Displacements to the other rows of `near`."""
     span = rcut - rcut_smth
@@ -116,7 +116,7 @@ def _layer(weights, bias, y, z, nin, nout):
                 z[to3 + k] += a30 * b0 + a31 * b1 + a32 * b2 + a33 * b3
 
 
-@njit(**_AS_NUMPY)
+@njit(fastmath=_ANY_ORDER, error_model="numpy")
 def _activate(z, share, before):
     """One feature of a tile: tanh and its slope, and what skips the layer."""
     for k in range(TILE):
@@ -125,7 +125,7 @@ def _activate(z, share, before):
         z[TILE + k] = z[TILE + k] * (1.0 - t * t) + share * before[TILE + k]
 
 
-@njit(**_AS_NUMPY)
+@njit(fastmath=_ANY_ORDER, error_model="numpy")
 def _embed(s, weights, biases, widths, y, z, out, first):
     """G and dG/ds of `TILE` neighbours of one type, into columns of `out` (M1, 2, columns).
 
@@ -170,7 +170,7 @@ def _moments(count, g, near, scale, hx, hy, hz, gr):
         gr[1, j], gr[2, j], gr[3, j] = t1 * scale, t2 * scale, t3 * scale
 
 
-@njit(nogil=True, cache=True, **_AS_NUMPY)
+@njit(nogil=True, cache=True, fastmath=_ANY_ORDER, error_model="numpy")
 def forward(
     atoms, kinds, rij, index, starts, mean, deviation, weights, biases, widths, gain, empty, scale,
     rcut_smth, rcut, m2, slot_of, near, g, gr, d,
