@@ -43,13 +43,15 @@ class FittingConfig:
 
     `rcond` is that of the least squares that give the energy of each type
     (`nvnmd.statistics.energy_bias`). `trainable` says of every layer whether it is trained; None
-    stands for all.
+    stands for all. `atom_ener` holds an energy of a lone atom in eV for each type, None where the
+    data decide; empty for none (`nvnmd.vacuum`).
     """
 
     neuron: tuple[int, ...] = (128, 128, 128)
     seed: int | None = None
     rcond: float | None = None
     trainable: tuple[bool, ...] | None = None
+    atom_ener: tuple[float | None, ...] = ()
 
     @property
     def fixed_layers(self) -> list[int]:

@@ -9,6 +9,7 @@ from nvnmd.config import RunConfig
 from nvnmd.errors import InputError, ModelFileError
 from nvnmd.mapping.build import Tables
 from nvnmd.quantize.model import Model, to_flt_table
+from nvnmd.vacuum import vacuum_bias
 from nvnmd.weights import FloatWeights
 
 
@@ -62,7 +63,9 @@ def freeze_model(
         table_g_grad=to_flt_table(tables.g_grad, "table g_grad"),
         fit_weights=weights.fit_weights,
         fit_biases=weights.fit_biases,
-        t_bias_atom_e=weights.t_bias_atom_e,
+        t_bias_atom_e=vacuum_bias(
+            weights, config.fitting.atom_ener, quantized=True,
+            vectors=None if tables.types is None else tables.types.vectors[: tables.ntypes]),
         davg=weights.davg,
         dstd=weights.dstd,
         embedding=weights.embedding,

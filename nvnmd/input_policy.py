@@ -246,7 +246,9 @@ def _fitting() -> dict[str, Rule]:
         "rcond": _honoured("", lambda v: v is None or 0 <= v < 1,
                            "null or a number of at least 0 and below 1"),
         "seed": SEED,
-        "atom_ener": _only([], why="the energy bias comes from the data"),
+        "atom_ener": _honoured(
+            "The energy that the net gives to a descriptor of zeros; in version 0 that of a lone "
+            "atom if set_davg_zero is true."),
         "layer_name": _refused("the nets of the hardware share no layers"),
         "use_aparam_as_mask": _only(False, why="there are no atomic parameters"),
     }

@@ -81,7 +81,7 @@ def parse_document(document: dict[str, Any], source: str, *, warn: Warn = _warn,
     type_map, descriptor = _descriptor(given, version, mistakes)
     learning_rate = _learning_rate(full["learning_rate"], mistakes)
     loss = _loss(full["loss"], mistakes)
-    fitting = _fitting(given, mistakes)
+    fitting = _fitting(given, len(type_map), mistakes)
     training = training_config(given["training"], full["training"], mistakes, find_systems)
     mistakes.check()
     if find_systems:
@@ -215,10 +215,15 @@ def _learning_rate(section: dict[str, Any], mistakes: Mistakes) -> LearningRateC
                               decay_rate=_float(rate), scale_by_worker=section["scale_by_worker"])
 
 
-def _fitting(given: dict[str, Any], mistakes: Mistakes) -> FittingConfig:
+def _fitting(given: dict[str, Any], ntypes: int, mistakes: Mistakes) -> FittingConfig:
     section = given["model"]["fitting_net"]
+    atom_ener = section.get("atom_ener", [])
+    if len(atom_ener) not in (0, ntypes):
+        mistakes.add("model/fitting_net/atom_ener", atom_ener,
+                     f"{ntypes} numbers or nulls, one for each type")
     config = FittingConfig(seed=_seed(section, given["training"]),
-                           rcond=_float(section.get("rcond")))
+                           rcond=_float(section.get("rcond")),
+                           atom_ener=tuple(_float(energy) for energy in atom_ener))
     layers = len(config.neuron) + 1
     trainable = section.get("trainable", True)
     if isinstance(trainable, bool):
@@ -323,6 +328,7 @@ def normalized_document(config: RunConfig) -> dict[str, Any]:
                            "trainable": descriptor.trainable, "seed": descriptor.seed},
             "fitting_net": {"neuron": list(fitting.neuron), "resnet_dt": False,
                             "trainable": fitting.trainable is None or list(fitting.trainable),
+                            "atom_ener": list(fitting.atom_ener),
                             "rcond": fitting.rcond, "seed": fitting.seed},
         },
     }

@@ -50,6 +50,7 @@ def collect_statistics(
     *,
     progress: Callable[[int, int], None] | None = None,
     rcond: float | None = None,
+    atom_ener: Sequence[float | None] = (),
     frames: Sequence[NDArray[np.int64]] | None = None,
     protection: float = PROTECTION,
     zero_mean: bool = False,
@@ -65,6 +66,7 @@ def collect_statistics(
     progress : callable, optional
         Called with the frames done and the frames in all.
     rcond : float, optional
+    atom_ener : sequence of float or None
         See `energy_bias`.
     frames : sequence of int arrays, optional
         Frames of each system that mean and deviation are taken from; all by default. Distance,
@@ -135,21 +137,23 @@ def collect_statistics(
     return Statistics(
         davg=mean,
         dstd=deviation,
-        t_bias_atom_e=energy_bias(cache.systems, ntypes, rcond),
+        t_bias_atom_e=energy_bias(cache.systems, ntypes, rcond, atom_ener),
         min_nbor_dist=nearest,
         largest_counts=largest,
     )
 
 
 def energy_bias(
-    systems: Sequence[System], ntypes: int, rcond: float | None = None
+    systems: Sequence[System], ntypes: int, rcond: float | None = None,
+    atom_ener: Sequence[float | None] = (),
 ) -> NDArray[np.float64]:
     """Return atomic energies (ntypes,) in eV that sum to the frames' energies as well as they can.
 
     Least squares over all frames; of several solutions (all frames of one composition) the one of
     smallest norm; 0 for a type that no frame has. Singular values below `rcond` times the largest
     count as 0; by default those below binary64's resolution. An atom counts as its label
-    `atom_ener_coeff`, if there is one. Systems without energies are left out.
+    `atom_ener_coeff`, if there is one. Systems without energies are left out. Types with an energy
+    in `atom_ener` have this one.
     """
     rows, energies = [np.zeros((1, ntypes))], [np.zeros(1)]
     for system in systems:
@@ -166,5 +170,9 @@ def energy_bias(
         weight = np.sqrt(system.nframes)
         rows.append(counts[None] * weight)
         energies.append(system.energy.mean(keepdims=True) * weight)
-    solution, *_ = np.linalg.lstsq(np.concatenate(rows), np.concatenate(energies), rcond=rcond)
-    return solution
+    matrix, total = np.concatenate(rows), np.concatenate(energies)
+    given = np.array([np.nan if e is None else e for e in atom_ener or [None] * ntypes], float)
+    free = np.isnan(given)
+    total = total - matrix[:, ~free] @ given[~free]
+    given[free] = np.linalg.lstsq(matrix[:, free], total, rcond=rcond)[0] if free.any() else 0.0
+    return given

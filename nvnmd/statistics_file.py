@@ -16,6 +16,7 @@ from nvnmd.atomic_file import atomic_write
 from nvnmd.batches import NeighborCache
 from nvnmd.config import RunConfig
 from nvnmd.data import System
+from nvnmd.data_mixed import pools
 from nvnmd.errors import InputError
 from nvnmd.npy_archive import DAMAGED, read_arrays, read_entries
 from nvnmd.progress import Log
@@ -42,7 +43,8 @@ def training_statistics(config: RunConfig, cache: NeighborCache, log: Log) -> St
 
     def collected() -> Statistics:
         return collect_statistics(
-            cache, config.descriptor.rcut_smth, rcond=config.fitting.rcond, frames=chosen,
+            cache, config.descriptor.rcut_smth, rcond=config.fitting.rcond,
+            atom_ener=config.fitting.atom_ener, frames=chosen,
             protection=config.statistics.protect, zero_mean=config.descriptor.set_davg_zero)
 
     if config.training.stat_file is None:
@@ -66,12 +68,19 @@ def training_statistics(config: RunConfig, cache: NeighborCache, log: Log) -> St
 
 def sampled_frames(systems: Sequence[System], batch_sizes: Sequence[int], nbatch: int,
                    seed: int | None) -> list[NDArray[np.int64]]:
-    """Draw `nbatch` batches of each system, ascending; all its frames if it has no more."""
+    """Draw `nbatch` batches of each system, ascending; all its frames if it has no more.
+
+    A batch size belongs to a system as it was read; its parts of one composition share the draw.
+    """
     rng = np.random.default_rng(seed)
-    return [
-        np.sort(rng.permutation(system.nframes)[: nbatch * size])
-        for system, size in zip(systems, batch_sizes, strict=True)
-    ]
+    chosen = [np.zeros(0, np.int64)] * len(systems)
+    for parts, size in zip(pools(systems), batch_sizes, strict=True):
+        ends = np.cumsum([systems[part].nframes for part in parts])
+        drawn = np.sort(rng.permutation(ends[-1])[: nbatch * size])
+        for part, end in zip(parts, ends, strict=True):
+            first = end - systems[part].nframes
+            chosen[part] = drawn[(drawn >= first) & (drawn < end)] - first
+    return chosen
 
 
 def data_digest(systems: Sequence[System]) -> str:
@@ -92,6 +101,7 @@ def _settings(config: RunConfig) -> dict[str, Any]:
         "sel": list(config.descriptor.sel), "rcut": config.descriptor.rcut,
         "rcut_smth": config.descriptor.rcut_smth,
         "set_davg_zero": config.descriptor.set_davg_zero, "rcond": config.fitting.rcond,
+        "atom_ener": list(config.fitting.atom_ener),
         **{f"data_stat_{key}": value for key, value in asdict(config.statistics).items()},
     }
 

@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 
 from nvnmd.batches import Batch, Layout
 from nvnmd.float_model import Shape, atomic_energies
+from nvnmd.float_nets import fit
 from nvnmd.float_types import TypeTerms, type_terms
 from nvnmd.loss_terms import size_factors
 from nvnmd.tf_adam import Adam, flatten
 from nvnmd.tf_loss import Found, squared_errors
 from nvnmd.tf_runtime import tf
+from nvnmd.vacuum import given_energies
 from nvnmd.weights import FloatWeights, Net
 
 Tensor = Any
@@ -92,6 +94,8 @@ class TfFloatModel:
         the type vectors into it; all by default.
     train_types : bool
         Version 1: whether the type vectors are trained.
+    atom_ener : sequence of float or None
+        Energies of lone atoms; see `nvnmd.vacuum`.
     """
 
     _fit_net: Callable[..., tuple[Tensor, Tensor]] | None = None
@@ -110,11 +114,12 @@ class TfFloatModel:
         train_embedding: bool = True,
         train_fitting: Sequence[bool] | None = None,
         train_types: bool = True,
+        atom_ener: Sequence[float | None] = (),
     ) -> None:
         self.relative_f = relative_f
         self.sel, self.rcut, self.rcut_smth = tuple(sel), rcut, rcut_smth
         self.axis_neuron, self.xla = axis_neuron, xla
-        self._fixed = weights
+        self._fixed, self._vacuum = weights, given_energies(atom_ener)
         layers = list(zip(weights.fit_weights, weights.fit_biases, strict=True))
         self._embedding = [_variables(net) for net in weights.embedding]
         self._fitting = [
@@ -246,7 +251,7 @@ class TfFloatModel:
             ),
             self._embedding,
             self._fitting,
-            tf.constant(self._fixed.t_bias_atom_e),
+            self._bias(terms),
             tf.constant(self._fixed.davg),
             tf.constant(self._fixed.dstd),
             rij,
@@ -263,6 +268,25 @@ class TfFloatModel:
         per_atom = -tf.matmul(pair, rij, transpose_a=True)
         virial = tf.math.unsorted_segment_sum(per_atom, frame, layout.frames + 1)
         return total, energy, force, virial[: layout.frames]
+
+    def _bias(self, terms: TypeTerms | None) -> Tensor:
+        """Energy bias of each type."""
+        fixed = tf.constant(self._fixed.t_bias_atom_e)
+        if self._vacuum is None:
+            return fixed
+        width = self._fitting[0][0][0].shape[0]
+
+        def output(net: list[tuple[Tensor, Tensor]], rows: int, first: Tensor | None) -> Tensor:
+            nothing = tf.zeros((rows, width), tf.float64)
+            if self._fit_net is not None:
+                return self._fit_net(net, nothing, first)[0]
+            return fit(TfMath(), net, nothing, first)[0]
+
+        if terms is None:
+            found = tf.concat([output(net, 1, None) for net in self._fitting], 0)
+        else:
+            found = output(self._fitting[0], len(self._vacuum), terms.first)
+        return tf.where(np.isnan(self._vacuum), fixed, np.nan_to_num(self._vacuum) - found)
 
     def _errors(
         self,

@@ -199,7 +199,8 @@ def _train(
         valid_part = _validation(config, start, overflow, log)
     model = TfQuantizedModel(start, weights, relative_f=config.loss.relative_f,
                              gradient_max_norm=training.gradient_max_norm,
-                             train_fitting=config.fitting.trainable)
+                             train_fitting=config.fitting.trainable,
+                             atom_ener=config.fitting.atom_ener)
     run = TrainingLoop("qnn", config, out_dir, model, train_part, valid_part, log, workers)
     if checkpoint is not None:
         run.restore(checkpoint)
@@ -213,7 +214,8 @@ def _train(
     # the first stage's weights, not the checkpoint's: a continued run ends as an uninterrupted one
     trained = on_grid(model.weights, before)
     frozen = freeze_model(trained, tables, config, origin=origin)
-    frozen = dataclasses.replace(frozen, extras=stage_extras(frozen, before))
+    trained = dataclasses.replace(trained, t_bias_atom_e=frozen.t_bias_atom_e)
+    frozen = dataclasses.replace(frozen, extras=stage_extras(frozen, first_stage))
     log("check: the first frame's energies and forces have the bits of the integer reference")
     if chief:
         bare = dataclasses.replace(

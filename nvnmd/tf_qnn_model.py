@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from nvnmd.loss_terms import size_factors
 from nvnmd.qnn_batches import QuantizedBatch
+from nvnmd.quantize.fitting import fitting_net
 from nvnmd.quantize.model import Model
 from nvnmd.quantize.ops import FIX_FRAC, round_bits
 from nvnmd.quantize.tf_network import FrameTensors, Prediction, TypeTensors, predict
@@ -18,6 +19,7 @@ from nvnmd.quantize.tf_ops import TENSORFLOW
 from nvnmd.tf_adam import Adam, flatten
 from nvnmd.tf_loss import Found, squared_errors
 from nvnmd.tf_runtime import tf
+from nvnmd.vacuum import given_energies
 from nvnmd.weights import FloatWeights
 
 Tensor = Any
@@ -55,11 +57,15 @@ class TfQuantizedModel:
         See `nvnmd.tf_adam.Adam`.
     train_fitting : sequence of bool, optional
         Whether each layer is trained; all by default.
+    atom_ener : sequence of float or None
+        Energies of lone atoms; see `nvnmd.vacuum`.
     """
 
     def __init__(self, model: Model, weights: FloatWeights, *, relative_f: float | None = None,
                  gradient_max_norm: float = 0.0,
-                 train_fitting: Sequence[bool] | None = None) -> None:
+                 train_fitting: Sequence[bool] | None = None,
+                 atom_ener: Sequence[float | None] = ()) -> None:
+        self._vacuum = given_energies(atom_ener)
         self._model, self._start, self.relative_f = model, weights, relative_f
         self._weights = [tf.Variable(w) for w in weights.fit_weights]
         self._biases = [tf.Variable(b) for b in weights.fit_biases]
@@ -175,7 +181,28 @@ class TfQuantizedModel:
         )
 
     def _atom_energy(self, out: Tensor, type_counts: tuple[int, ...]) -> Tensor:
-        return out + tf.constant(np.repeat(self._model.t_bias_atom_e, type_counts))
+        fixed = self._model.t_bias_atom_e
+        if self._vacuum is None:
+            return out + tf.constant(np.repeat(fixed, type_counts))
+        own = np.nan_to_num(self._vacuum) - self._outputs_of_nothing()
+        bias = tf.where(np.isnan(self._vacuum), tf.constant(fixed), own)
+        return out + tf.gather(bias, np.repeat(np.arange(len(fixed)), type_counts))
+
+    def _outputs_of_nothing(self) -> Tensor:
+        """What the fitting nets give to a descriptor of zeros, (ntypes,)."""
+        ntypes, width = self._model.ntypes, self._weights[0].shape[1]
+        evaluate = self._fitting((1,) * ntypes)
+        if evaluate is not None:
+            return evaluate(tf.zeros((1, ntypes, width), tf.float64))[0][0]
+        weights = [tf.convert_to_tensor(w) for w in self._weights]
+        biases = [tf.convert_to_tensor(b) for b in self._biases]
+        types = self._types()
+        if types is None:
+            rows = tf.zeros((ntypes, 1, width), tf.float64)
+            return fitting_net(rows, weights, [b[:, None, :] for b in biases], TENSORFLOW).out[:, 0]
+        rows = tf.zeros((ntypes, width), tf.float64)
+        return fitting_net(rows, [w[0] for w in weights], [b[0] for b in biases], TENSORFLOW,
+                           type_term=types.first).out
 
     def _predict(
         self, constants: tuple[Tensor, ...], type_counts: tuple[int, ...]

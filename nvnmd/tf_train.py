@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +32,7 @@ from nvnmd.training_loop import (
     summary,
     warn_dropped,
 )
+from nvnmd.vacuum import vacuum_bias
 from nvnmd.weight_grid import on_grid
 from nvnmd.weights import FloatWeights
 from nvnmd.workers import (
@@ -232,6 +233,7 @@ def _train(
         gradient_max_norm=training.gradient_max_norm,
         train_embedding=config.descriptor.trainable,
         train_fitting=config.fitting.trainable,
+        atom_ener=config.fitting.atom_ener,
         xla=_worth_compiling(train_part, valid_part, training.numb_steps) if xla is None else xla,
     )
     run = TrainingLoop("cnn", config, out_dir, model, train_part, valid_part, log, workers)
@@ -242,6 +244,7 @@ def _train(
 
     # the integer network rounds weights down: from here on there is nothing to round
     weights = on_grid(model.weights, fixed=config.fitting.fixed_layers)
+    weights = replace(weights, t_bias_atom_e=vacuum_bias(weights, config.fitting.atom_ener))
     if chief:
         weights.save(out_dir / "weights.npz")
         write_dict(out_dir / "weight.npy", weights.to_deepmd(config.descriptor.sel))

@@ -178,6 +178,8 @@ MISTAKES = [
     ("learning_rate/stop_lr", 1, "learning_rate/stop_lr: got 1, expected a number above 0"),
     ("learning_rate/decay_steps", 0, "learning_rate/decay_steps: got 0, expected an integer above"),
     ("loss/start_pref_e", -1, "loss/start_pref_e: got -1, expected a number of at least 0"),
+    ("model/fitting_net/atom_ener", [-1.0],
+     "model/fitting_net/atom_ener: got [-1.0], expected 2 numbers or nulls, one for each type"),
     ("model/fitting_net/trainable", [True, False],
      "model/fitting_net/trainable: got [true, false], expected 4 truth values, one for each"),
     ("loss/start_pref_ae", -1, "loss/start_pref_ae: got -1, expected a number of at least 0"),
@@ -211,7 +213,8 @@ MISTAKES = [
      "training/warmup_steps: got 20, expected fewer than training/numb_steps = 20"),
     ("learning_rate/decay_rate", 1.5,
      "learning_rate/decay_rate: got 1.5, expected null or a factor above 0 and at most 1"),
-    ("training/tensorboard", True, "training/tensorboard: got true, expected false"),
+    ("training/tensorboard_freq", 0,
+     "training/tensorboard_freq: got 0, expected an integer above 0"),
 ]
 
 

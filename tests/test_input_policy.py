@@ -69,6 +69,7 @@ SETTINGS = {
     "training/tensorboard": True, "training/tensorboard_log_dir": "board",
     "training/tensorboard_freq": 5, "training/profiling": True,
     "training/profiling_file": "trace.json", "training/enable_profiler": True,
+    "model[standard]/fitting_net[ener]/atom_ener": [-1.5, None],
     "loss[ener]/enable_atom_ener_coeff": True, "loss[ener]/numb_generalized_coord": 2,
     "loss[ener]/start_pref_gf": 3.5, "loss[ener]/limit_pref_gf": 3.5,
 }

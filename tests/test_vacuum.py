@@ -1,0 +1,95 @@
+"""A lone atom has the energy that the input document gives it, after both trainings."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import test_v1_training as version1
+from float_cases import RCUT, RCUT_SMTH, SEL
+from test_statistics import make_system
+from test_train_cnn import data, make_config, train  # noqa: F401
+from test_train_qnn import quiet, run_config, stage  # noqa: F401
+from test_v1_training import folders  # noqa: F401
+
+from nvnmd.checkpoint import Checkpoint, unprefixed
+from nvnmd.float_model import predict_float
+from nvnmd.quantize.reference import evaluate_atoms
+from nvnmd.statistics import energy_bias
+from nvnmd.vacuum import vacuum_bias
+from nvnmd.weights import FloatWeights
+
+
+def lone_energy(model, kind):
+    """Energy of an atom without neighbours by the integer reference."""
+    rij, mask = np.zeros((1, model.nnei, 3)), np.zeros((1, model.nnei), bool)
+    args = () if model.version == 0 else (np.zeros((1, model.nnei), int),)
+    return evaluate_atoms(model, np.array([kind]), rij, mask, *args).atom_energy[0]
+
+
+def test_energy_bias_of_the_other_types():
+    system = make_system(2, energy=[-21.0, -21.0])
+    count = np.bincount(system.types)
+    found = energy_bias([system], 2, None, (-2.0, None))
+    assert found[0] == -2.0
+    np.testing.assert_allclose(count @ found, -21.0, rtol=1e-12)
+    np.testing.assert_array_equal(energy_bias([system], 2, None, (1.5, 2.5)), [1.5, 2.5])
+
+
+def test_float_training(data, tmp_path):  # noqa: F811
+    config = make_config(data[:1], batch_size=(1,), numb_steps=3)
+    config = replace(config, descriptor=replace(config.descriptor, set_davg_zero=True),
+                     fitting=replace(config.fitting, atom_ener=(-1.25, None)))
+    result, _ = train(config, tmp_path)
+
+    def lone(weights, kind):
+        return predict_float(weights, np.zeros((1, 3)), None, [kind], sel=SEL, rcut=RCUT,
+                             rcut_smth=RCUT_SMTH).energy  # fmt: skip
+
+    np.testing.assert_allclose(lone(result.weights, 0), -1.25, rtol=1e-12)
+    assert abs(lone(result.weights, 1) + 1.25) > 1e-3
+    # the losses saw the same: the last weights with their bias give the last line's errors
+    state = Checkpoint.load(tmp_path, "cnn").arrays
+    weights = FloatWeights.from_arrays(unprefixed(state, "weights"))
+    assert weights.t_bias_atom_e[0] == -1.25
+    bias = vacuum_bias(weights, config.fitting.atom_ener)
+    assert bias[0] != -1.25 and bias[1] == weights.t_bias_atom_e[1]
+    from nvnmd.batches import NeighborCache, largest_counts, make_layouts, pack
+    from nvnmd.data import load_systems
+    from nvnmd.tf_model import TfFloatModel
+
+    systems = load_systems(data[:1], config.type_map)
+    cache = NeighborCache(systems, SEL, RCUT, config.type_map)
+    layout, = make_layouts(systems, (1,), largest_counts(cache).tolist())
+    model = TfFloatModel(weights, sel=SEL, rcut=RCUT, rcut_smth=RCUT_SMTH,
+                         atom_ener=config.fitting.atom_ener)
+    found = model.predict(pack(cache, 0, [0], layout))[0][0]
+    wanted = predict_float(replace(weights, t_bias_atom_e=bias), systems[0].coord[0],
+                           systems[0].box[0], systems[0].types, sel=SEL, rcut=RCUT,
+                           rcut_smth=RCUT_SMTH).energy  # fmt: skip
+    np.testing.assert_allclose(found, wanted, rtol=1e-12)
+
+
+def test_quantized_training(stage, tmp_path):  # noqa: F811
+    """`train_qnn` itself compares its atomic energies with the integer reference."""
+    from nvnmd.tf_qnn import train_qnn
+
+    folder, weights = stage
+    config = run_config(folder, 2)
+    config = replace(config, fitting=replace(config.fitting, atom_ener=(None, 3.5)))
+    model = train_qnn(config, folder / "cnn", tmp_path, log=quiet).model
+    assert model.t_bias_atom_e[0] == weights.t_bias_atom_e[0] != model.t_bias_atom_e[1]
+    # the descriptor of a lone atom is not 0 here, as the radial mean is not
+    nothing = replace(model, davg=np.zeros((2, 2)), table_u=0.0 * model.table_u)
+    zero = lone_energy(nothing, 1)
+    assert abs(zero - 3.5) < 1e-6
+
+
+def test_version_1(folders, tmp_path):  # noqa: F811
+    config = version1.run_config(folders, 2)
+    given = (-1.0, None, 2.0)
+    config = replace(config, fitting=replace(config.fitting, atom_ener=given))
+    version1.train_cnn(config, tmp_path / "cnn", log=quiet)
+    model = version1.train_qnn(config, tmp_path / "cnn", tmp_path / "qnn", log=quiet).model
+    assert lone_energy(model, 0) == -1.0 and lone_energy(model, 2) == 2.0
+    assert abs(lone_energy(model, 1)) not in (1.0, 2.0)
