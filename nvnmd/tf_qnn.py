@@ -215,7 +215,7 @@ def _train(
     trained = on_grid(model.weights, before)
     frozen = freeze_model(trained, tables, config, origin=origin)
     trained = dataclasses.replace(trained, t_bias_atom_e=frozen.t_bias_atom_e)
-    frozen = dataclasses.replace(frozen, extras=stage_extras(frozen, first_stage))
+    frozen = dataclasses.replace(frozen, extras=stage_extras(frozen, before))
     log("check: the first frame's energies and forces have the bits of the integer reference")
     if chief:
         bare = dataclasses.replace(
