@@ -218,11 +218,15 @@ def _read_types(source: Source, name: Path) -> NDArray[np.int64]:
     """Return the numbers of `type.raw`; in the mixed layout only how many there are counts."""
     words = _read_words(source, name, TYPES)
     file = name / TYPES
-    try:
-        raw = np.array([int(word) for word in words], dtype=np.int64)
-    except ValueError:
-        wrong = next(word for word in words if not word.lstrip("+-").isdigit())
-        raise InputError(f"{file}: expected one integer per atom, found {wrong!r}") from None
+    numbers: list[int] = []
+    for word in words:
+        try:
+            numbers.append(int(np.int64(int(word))))
+        except (ValueError, OverflowError):
+            raise InputError(
+                f"{file}: expected one integer per atom, found {word[:40]!r}"
+            ) from None
+    raw = np.array(numbers, dtype=np.int64)
     if len(raw) == 0:
         raise InputError(f"{file}: the system has no atoms")
     return raw

@@ -7,16 +7,21 @@ of a system holds: `type.raw` and `type_map.raw` as arrays, `set.*` as groups. M
 
 from __future__ import annotations
 
+import math
+import os
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from nvnmd.errors import InputError, ToolMissingError
 
 TYPES = "type.raw"
 MARK = "#"
+# Above what deflate can do (1032 to 1), and what a dataset may have that was never written
+_MOST_COMPRESSED, _UNSTORED = 2000, 1 << 20
 
 
 class Source(Protocol):
@@ -64,6 +69,7 @@ class FolderSource:
     def array(self, key: str) -> Any:
         file = self.path / key
         try:
+            _check_claim(file)
             return np.load(file, allow_pickle=False)
         except (ValueError, EOFError, OSError, SyntaxError) as error:
             raise _unreadable(str(file), error) from None
@@ -99,9 +105,29 @@ class Hdf5Source:
     def array(self, key: str) -> NDArray:
         try:
             with _opened(self.file) as file:
-                return np.asarray(file[f"{self.group}/{key}"][()])
+                node = file[f"{self.group}/{key}"]
+                _check_hdf5_claim(node)
+                return np.asarray(node[()])
         except (OSError, KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
             raise _unreadable(f"{self.path}/{key}", error) from None
+
+
+def _check_claim(file: Path) -> None:
+    """Raise ValueError where the header of an npy file claims more bytes than follow it."""
+    with open(file, "rb") as stream:
+        version = npy.read_magic(stream)
+        header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+        shape, _, dtype = header(stream)
+        held = os.fstat(stream.fileno()).st_size - stream.tell()
+    if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize > held:
+        raise ValueError(f"it claims the shape {str(shape)[:60]} with {held} bytes")
+
+
+def _check_hdf5_claim(node: Any) -> None:
+    """Raise ValueError where a dataset is larger than what is stored of it can expand to."""
+    held = node.id.get_storage_size()
+    if node.nbytes > _UNSTORED + _MOST_COMPRESSED * held:
+        raise ValueError(f"it claims the shape {str(node.shape)[:60]}, but {held} bytes are stored")
 
 
 def _unreadable(name: str, error: Exception) -> InputError:

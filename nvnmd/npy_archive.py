@@ -31,8 +31,11 @@ def read_entries(path: str | os.PathLike) -> dict[str, bytes]:
     ------
     One of `DAMAGED`, with the reason.
     """
+    file = Path(path)
+    if file.stat().st_size > MAX_BYTES:
+        raise ValueError(f"more than {MAX_BYTES} bytes")
     # From memory: a failure leaves no file open.
-    with zipfile.ZipFile(io.BytesIO(Path(path).read_bytes())) as archive:
+    with zipfile.ZipFile(io.BytesIO(file.read_bytes())) as archive:
         entries = archive.infolist()
         largest = max((entry.file_size for entry in entries), default=0)
         if largest > MAX_ENTRY_BYTES or sum(entry.file_size for entry in entries) > MAX_BYTES:
