@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nvnmd.quantize.threads import threads
+from nvnmd.quantize.threads import share_out
 
-_PIECE = 256
+_PIECE = 64
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,8 @@ def fill_slots(
     n, m = len(x), sum(sel)
     # the margin keeps the rounding of the bins from deciding
     wide = rcut * (1.0 + 1e-6) + 1e-6
-    bins = np.clip((faces / wide).astype(np.int64), 1, n)
+    # bins of half the cut-off: fewer candidates beyond it than with whole ones
+    bins = np.clip((2.0 * faces / wide).astype(np.int64), 1, n)
     while bins.prod() > 8 * n + 8:
         bins[np.argmax(bins)] = max(int(bins.max()) // 2, 1)
     reach = np.ceil(wide / (faces / bins)).astype(np.int64)
@@ -70,6 +70,7 @@ def fill_slots(
     flat = (bin_of[:, 0] * bins[1] + bin_of[:, 1]) * bins[2] + bin_of[:, 2]
     bin_atoms = np.argsort(flat, kind="stable")
     bin_start = np.concatenate([[0], np.cumsum(np.bincount(flat, minlength=int(bins.prod())))])
+    binned = x[bin_atoms]
     turns = -(-(reach + bins) // bins)
     low = -turns * cells
     span = (2 * turns + 1) * cells
@@ -89,16 +90,10 @@ def fill_slots(
     def compute(piece: int) -> None:
         first = piece * _PIECE
         fill(first, min(first + _PIECE, n), x, h, box is not None, types, shared, float(rcut), bins,
-             reach, bin_of, bin_start, bin_atoms, grid, cells, low, span, starts, index, rij, kinds,
-             counts, wanted, clashes[piece])
+             reach, bin_of, bin_start, bin_atoms, binned, grid, cells, low, span, starts, index, rij,
+             kinds, counts, wanted, clashes[piece])
 
-    workers = min(threads(), len(pieces))
-    if workers < 2:
-        for piece in range(len(pieces)):
-            compute(piece)
-    else:
-        with ThreadPoolExecutor(workers) as pool:
-            list(pool.map(compute, range(len(pieces))))
+    share_out(range(len(pieces)), lambda: compute)
     found = np.flatnonzero(clashes[:, 0] >= 0)
     clash = (int(clashes[found[0], 0]), int(clashes[found[0], 1])) if found.size else None
     return Slots(index, rij, kinds, counts, wanted, clash)
