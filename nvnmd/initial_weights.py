@@ -1,4 +1,4 @@
-"""Initial weights of the float model.
+"""Initial weights of the float model of version 0, and the parts that both versions share.
 
 Normal numbers scaled by ``1/sqrt(nin + nout)``, as DeePMD-kit draws them, with gains of our own.
 Without gains the 32 features of an embedding net differ little (each layer adds a small term to
@@ -12,21 +12,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 
 from nvnmd.config import DescriptorConfig, FittingConfig
+from nvnmd.initial_types import draw_shared_embedding, draw_type_nets, draw_type_weights
 from nvnmd.statistics import Statistics
-from nvnmd.weights import FloatWeights, Layer
+from nvnmd.weights import FloatWeights, Layer, Net
 
 # Weights and biases of the embedding layers after the first
 EMBEDDING_WEIGHT_GAIN, EMBEDDING_BIAS_GAIN = 4.0, 0.5
-# Width of a type vector
-TYPE_WIDTH = 8
-# First layer of version 1's embedding net: its s begins at 0 and goes to 10 and more, where a first
-# layer of ordinary size saturates. 216-atom GeTe, 500 steps: 0.35 eV/Å without, 0.31 with it.
-SHARED_FIRST_GAIN = 0.3
 # Weights of the first fitting layer; biases of all fitting layers
 FITTING_WEIGHT_GAIN, FITTING_BIAS_GAIN = 2.0, 0.5
 
@@ -79,16 +74,20 @@ def initial_weights(
     ntypes, deeper = len(statistics.t_bias_atom_e), len(descriptor.neuron) - 1
     nets_drawn = ntypes if version == 0 else 1
     rng = np.random.default_rng(descriptor.seed)
-    embedding = tuple(
-        draw_net(
-            rng,
-            (1, *descriptor.neuron),
-            [1.0 if version == 0 else SHARED_FIRST_GAIN] + [EMBEDDING_WEIGHT_GAIN] * deeper,
-            [1.0] + [EMBEDDING_BIAS_GAIN] * deeper,
+    if version == 1:
+        embedding: tuple[Net, ...] = (draw_shared_embedding(rng, descriptor.neuron, statistics),)
+        types = draw_type_nets(rng, descriptor.neuron, ntypes)
+    else:
+        embedding = tuple(
+            draw_net(
+                rng,
+                (1, *descriptor.neuron),
+                [1.0] + [EMBEDDING_WEIGHT_GAIN] * deeper,
+                [1.0] + [EMBEDDING_BIAS_GAIN] * deeper,
+            )
+            for _ in range(ntypes)
         )
-        for _ in range(nets_drawn)
-    )
-    types = {} if version == 0 else _draw_type_nets(rng, descriptor, ntypes)
+        types = {}
     rng = np.random.default_rng(fitting.seed)
     inputs, hidden = descriptor.neuron[-1] * descriptor.axis_neuron, len(fitting.neuron)
     nets = [
@@ -101,7 +100,7 @@ def initial_weights(
         for _ in range(nets_drawn)
     ]
     if version == 1:
-        (types["tweight"], _), = draw_net(rng, (TYPE_WIDTH, fitting.neuron[0]))
+        types["tweight"] = draw_type_weights(rng, fitting.neuron[0])
     return FloatWeights(
         embedding=embedding,
         fit_weights=tuple(np.stack([w for w, _ in layer]) for layer in zip(*nets, strict=True)),
@@ -112,14 +111,3 @@ def initial_weights(
         min_nbor_dist=statistics.min_nbor_dist,
         **types,
     )
-
-
-def _draw_type_nets(
-    rng: np.random.Generator, descriptor: DescriptorConfig, ntypes: int
-) -> dict[str, Any]:
-    """Draw the type embedding, whose bias is 0, and the net of the gains."""
-    ((matrix, bias),) = draw_net(rng, (ntypes, TYPE_WIDTH), None, [0.0])
-    return {
-        "type_embedding": ((matrix, bias),),
-        "type_net": draw_net(rng, (2 * TYPE_WIDTH, *descriptor.neuron)),
-    }

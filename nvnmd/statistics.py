@@ -17,6 +17,10 @@ from nvnmd.loss_terms import COEFFICIENT
 
 # A deviation below this is replaced by it, so that nothing is divided by almost nothing.
 PROTECTION = 1e-2
+# Bins of sw/r, width 2**-7 1/Å: to 4 1/Å, beyond which no two atoms come
+RADIAL_BINS, RADIAL_WIDTH = 512, 2.0**-7
+# How many values stand for the distribution of s
+SAMPLES = 512
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +39,9 @@ class Statistics:
         Smallest distance of two atoms in Å.
     largest_counts : (ntypes,) int64
         Most neighbours of each type that an atom has; in version 1 (1,), of all types together.
+    s_sample : (SAMPLES,) float64
+        Ascending values of s that stand for those of all filled slots, each for as many; to 1/128
+        1/Å of sw/r.
     """
 
     davg: NDArray[np.float64]
@@ -42,6 +49,7 @@ class Statistics:
     t_bias_atom_e: NDArray[np.float64]
     min_nbor_dist: float
     largest_counts: NDArray[np.int64]
+    s_sample: NDArray[np.float64]
 
 
 def collect_statistics(
@@ -95,6 +103,7 @@ def collect_statistics(
     count = np.zeros(ntypes)
     total = np.zeros((ntypes, 2))
     squares = np.zeros((ntypes, 2))
+    histogram = np.zeros(ntypes * RADIAL_BINS)
     nearest = np.inf
     largest = np.zeros(len(cache.sel), dtype=np.int64)
     total_frames = sum(system.nframes for system in cache.systems)
@@ -118,6 +127,8 @@ def collect_statistics(
                 for c in range(2):
                     total[:, c] += np.bincount(centre, weights=sums[c], minlength=ntypes)
                     squares[:, c] += np.bincount(centre, weights=powers[c], minlength=ntypes)
+                bins = np.minimum((radial / RADIAL_WIDTH).astype(np.int64), RADIAL_BINS - 1)
+                histogram += np.bincount(centre * RADIAL_BINS + bins, minlength=len(histogram))
             done += 1
             if progress is not None:
                 progress(done, total_frames)
@@ -140,7 +151,20 @@ def collect_statistics(
         t_bias_atom_e=energy_bias(cache.systems, ntypes, rcond, atom_ener),
         min_nbor_dist=nearest,
         largest_counts=largest,
+        s_sample=_sample(histogram.reshape(ntypes, -1), mean[:, :1], deviation[:, :1]),
     )
+
+
+def _sample(
+    histogram: NDArray[np.float64], mean: NDArray[np.float64], deviation: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Values (SAMPLES,) of s of equal weight, from a histogram of sw/r per centre type."""
+    radial = (np.arange(histogram.shape[1]) + 0.5) * RADIAL_WIDTH
+    s = ((radial - mean) / deviation).ravel()
+    order = np.argsort(s, kind="stable")
+    below = np.cumsum(histogram.ravel()[order])
+    wanted = (np.arange(SAMPLES) + 0.5) / SAMPLES * below[-1]
+    return s[order[np.searchsorted(below, wanted)]]
 
 
 def energy_bias(

@@ -50,6 +50,7 @@ STATISTICS = Statistics(
     t_bias_atom_e=np.array([-1.0, -2.0]),
     min_nbor_dist=2.0,
     largest_counts=np.array([5, 6]),
+    s_sample=np.linspace(-0.1, 5.0, 64),
 )
 
 
