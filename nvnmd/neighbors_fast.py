@@ -89,9 +89,9 @@ def fill_slots(
 
     def compute(piece: int) -> None:
         first = piece * _PIECE
-        fill(first, min(first + _PIECE, n), x, h, box is not None, types, shared, float(rcut), bins,
-             reach, bin_of, bin_start, bin_atoms, binned, grid, cells, low, span, starts, index, rij,
-             kinds, counts, wanted, clashes[piece])
+        fill(first, min(first + _PIECE, n), x, h, box is not None, types, shared, float(rcut),
+             bins, reach, bin_of, bin_start, bin_atoms, binned, grid, cells, low, span, starts,
+             index, rij, kinds, counts, wanted, clashes[piece])
 
     share_out(range(len(pieces)), lambda: compute)
     found = np.flatnonzero(clashes[:, 0] >= 0)
