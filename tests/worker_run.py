@@ -59,7 +59,7 @@ class Recorder:
         apply = model.apply
 
         def kept(gradient, lr, step):
-            self.sums.append((float(lr), gradient.numpy()))
+            self.sums.append((float(lr), np.asarray(gradient)))
             apply(gradient, lr, step)
 
         model.apply = kept

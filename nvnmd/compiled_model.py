@@ -1,0 +1,223 @@
+"""The float model with compiled passes: predictions, losses and one Adam step per call.
+
+The same model as `nvnmd.tf_model.TfFloatModel`, several times as fast; TensorFlow differentiates
+the loss by energies, forces and virials only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nvnmd import type_training
+from nvnmd.adam import Adam
+from nvnmd.batches import Batch
+from nvnmd.float_training import FloatOutputs, FloatPass
+from nvnmd.loss_terms import size_factors
+from nvnmd.pair_lists import PairLists, pair_lists
+from nvnmd.tf_loss import Found, squared_errors
+from nvnmd.tf_runtime import tf
+from nvnmd.trained_numbers import TrainedNumbers
+from nvnmd.weights import FloatWeights
+
+Tensor = Any
+
+
+class CompiledFloatModel:
+    """Trainable float model with its optimizer state; needs numba.
+
+    Parameters
+    ----------
+    weights : FloatWeights
+        Initial weights; the statistics stay as they are.
+    sel : sequence of int
+        Slots per neighbour type; one number in version 1.
+    rcut, rcut_smth : float
+        Å.
+    axis_neuron : int
+        M2.
+    relative_f : float, optional
+        See `nvnmd.tf_loss.force_difference`.
+    gradient_max_norm : float
+        See `nvnmd.adam.Adam`.
+    train_embedding : bool
+        Whether the embedding nets are trained, in version 1 with the net of the gains.
+    train_fitting : sequence of bool, optional
+        Whether each layer of the fitting nets is trained, in version 1 the first with what carries
+        the type vectors into it; all by default.
+    train_types : bool
+        Version 1: whether the type vectors are trained.
+    """
+
+    def __init__(
+        self,
+        weights: FloatWeights,
+        *,
+        sel: Sequence[int],
+        rcut: float,
+        rcut_smth: float,
+        axis_neuron: int = 4,
+        relative_f: float | None = None,
+        gradient_max_norm: float = 0.0,
+        train_embedding: bool = True,
+        train_fitting: Sequence[bool] | None = None,
+        train_types: bool = True,
+    ) -> None:
+        self.relative_f = relative_f
+        self._numbers = TrainedNumbers(weights)
+        self._trained = _trained(self._numbers, train_embedding, train_fitting, train_types)
+        self._adam = Adam(len(self._trained), gradient_max_norm)
+        self._pass = FloatPass(
+            weights, sel=sel, rcut=rcut, rcut_smth=rcut_smth, axis_neuron=axis_neuron
+        )
+        self._loss_gradient = tf.function(self._slopes, autograph=False, reduce_retracing=True)
+
+    @property
+    def weights(self) -> FloatWeights:
+        """The present weights."""
+        return self._numbers.weights()
+
+    @property
+    def moments(self) -> dict[str, NDArray[np.float64]]:
+        """Adam's first and second moments, flat, in the order of the variables."""
+        return self._adam.moments
+
+    def set_moments(self, moments: dict[str, NDArray[np.float64]]) -> None:
+        """Put back what `moments` gave.
+
+        Raises
+        ------
+        ValueError
+            The sizes do not fit these nets.
+        KeyError
+            One is missing.
+        """
+        self._adam.set_moments(moments)
+
+    def predict(self, batch: Batch) -> tuple[NDArray, NDArray, NDArray, NDArray]:
+        """Return energies (f,), atomic energies (a,), forces (a, 3), virials (f, 3, 3)."""
+        found = self._forward(batch)[1]
+        frames = batch.layout.frames
+        energy = np.bincount(batch.frame, weights=found.atomic, minlength=frames)[:frames]
+        return energy, found.atomic, found.force, found.virial
+
+    def squared_errors(self, batch: Batch) -> NDArray[np.float64]:
+        """Return the mean squared errors (6,); see `nvnmd.tf_loss.squared_errors`."""
+        found = self._forward(batch)[1]
+        parts = (tf.constant(part) for part in (found.atomic, found.force, found.virial))
+        return self._errors(*parts, *_arguments(batch)).numpy()
+
+    def step(self, batch: Batch, prefactors: NDArray[np.float64], lr: float, step: int) -> None:
+        """Do one Adam step on the loss of a batch.
+
+        Parameters
+        ----------
+        batch : Batch
+            The frames.
+        prefactors : (6,)
+            Of `nvnmd.loss_terms.TERMS`; a term without a label counts as 0.
+        lr : float
+            Learning rate.
+        step : int
+            Number of this step, from 1; Adam's bias correction depends on it.
+
+        Notes
+        -----
+        Loss: ``pref_e <dE²>/n + pref_f <dF²> + pref_v <dW²>/n`` and the terms of labels per
+        atom, means over frames and components, n the atoms of a frame. See
+        `nvnmd.tf_loss.squared_errors` and `nvnmd.adam.Adam`.
+        """
+        self.apply(self.gradient(batch, prefactors), lr, step)
+
+    def gradient(self, batch: Batch, prefactors: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the gradient of a batch's loss by all that is trained, in one row; see `step`."""
+        scale = prefactors * batch.known * size_factors(batch.natoms)
+        pairs, found = self._forward(batch)
+        parts = (tf.constant(part) for part in (found.atomic, found.force, found.virial))
+        slopes = self._loss_gradient(*parts, *_arguments(batch), tf.constant(scale))
+        gradient, by_gains, by_first = self._pass.backward(
+            self._numbers, pairs, *(slope.numpy() for slope in slopes)
+        )
+        if self._numbers.tweight is not None:
+            type_training.backward(self._numbers, by_gains, by_first, gradient)
+        return gradient.vector[self._trained]
+
+    def apply(self, gradient: NDArray[np.float64] | Tensor, lr: float, step: int) -> None:
+        """Do what is left of `step` once the gradient is known."""
+        change = self._adam.change(np.asarray(gradient), lr, step)
+        self._numbers.vector[self._trained] += change
+
+    def _forward(self, batch: Batch) -> tuple[PairLists, FloatOutputs]:
+        """Evaluate a batch."""
+        pairs = pair_lists(batch)
+        types = None
+        if self._numbers.tweight is not None:
+            types = type_training.evaluate(self._numbers)
+        return pairs, self._pass.forward(self._numbers, pairs, batch.layout.frames, types)
+
+    def _errors(
+        self,
+        atomic: Tensor,
+        force: Tensor,
+        virial: Tensor,
+        frame: Tensor,
+        frames: Tensor,
+        labels: dict[str, Tensor],
+        natoms: Tensor,
+    ) -> Tensor:
+        """Mean squared errors (6,) of what the model found."""
+
+        def by_frame(values: Tensor) -> Tensor:
+            return tf.math.unsorted_segment_sum(values, frame, frames + 1)[:frames]
+
+        # Rows without an atom have no force and no label: they add nothing to the sum.
+        energy = by_frame(atomic[:, None])[:, 0]
+        return squared_errors(
+            Found(energy=energy, atomic=atomic, force=force, virial=virial),
+            labels, natoms, by_frame, self.relative_f,
+            present=tf.cast(frame < frames, tf.float64),
+        )
+
+    def _slopes(self, atomic: Tensor, force: Tensor, virial: Tensor, *args: Any) -> list[Tensor]:
+        """Gradients of the loss by atomic energies, forces and virials."""
+        *batch, scale = args
+        found = [atomic, force, virial]
+        with tf.GradientTape() as tape:
+            tape.watch(found)
+            loss = tf.reduce_sum(scale * self._errors(*found, *batch))
+        return tape.gradient(loss, found, unconnected_gradients="zero")
+
+
+def _arguments(batch: Batch) -> tuple[Any, ...]:
+    """Return what `_errors` takes beyond the model's outputs, as tensors."""
+    labels = {"energy": batch.energy, "force": batch.force, "virial": batch.virial}
+    labels |= batch.atom_labels
+    return (
+        tf.constant(batch.frame),
+        tf.constant(batch.layout.frames),
+        {name: tf.constant(array) for name, array in labels.items()},
+        tf.constant(batch.natoms, tf.float64),
+    )
+
+
+def _trained(
+    numbers: TrainedNumbers, embedding: bool, fitting: Sequence[bool] | None, types: bool
+) -> NDArray[np.int64]:
+    """Return the places of what is trained in the vector of all numbers."""
+    chosen = numbers.zeros()
+    layers = [True] * len(numbers.fitting[0]) if fitting is None else list(fitting)
+    kept = [net for net in chosen.embedding if embedding]
+    kept += [[layer for layer, on in zip(net, layers, strict=True) if on]
+             for net in chosen.fitting]
+    if chosen.tweight is not None:
+        kept += [chosen.type_net] if embedding else []
+        matrices = chosen.type_matrices if types else []
+        for array in (*matrices, *([chosen.tweight] if layers[0] else [])):
+            array[:] = 1.0
+    for net in kept:
+        for weight, bias in net:
+            weight[:], bias[:] = 1.0, 1.0
+    return np.flatnonzero(chosen.vector)

@@ -1,0 +1,283 @@
+"""Energies, forces and virials of a batch by the float model, and the gradient of a loss of them.
+
+The formulas of `nvnmd.float_model` with the neighbour passes compiled, and their reverse pass by
+hand: see docs/training_speed.md. The loss itself is not known here; its gradients by atomic
+energies, forces and virials are what the reverse pass begins with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nvnmd import training_kernels as kernels
+from nvnmd.atom_kernels import describe, describe_backward
+from nvnmd.fitting_training import FittingPass, backward, evaluate
+from nvnmd.float_model import nix
+from nvnmd.float_types import TypeTerms
+from nvnmd.pair_lists import PairLists
+from nvnmd.quantize.threads import share_out, threads
+from nvnmd.trained_numbers import TrainedNumbers
+from nvnmd.weights import FloatWeights
+
+Floats = NDArray[np.float64]
+
+# Ranges of pairs whose parts of a gradient are summed by themselves, whatever the threads: the
+# bits must not depend on how many there are.
+_PARTS = 4
+
+
+@dataclass(frozen=True)
+class FloatOutputs:
+    """What the model gives for the `a` atoms and `f` frames of a batch.
+
+    Attributes
+    ----------
+    atomic : (a,)
+        Energies in eV.
+    force : (a, 3)
+        eV/Å.
+    virial : (f, 3, 3)
+        eV.
+    """
+
+    atomic: Floats
+    force: Floats
+    virial: Floats
+
+
+class FloatPass:
+    """Forward and reverse pass of the float model; keeps what the second needs of the first.
+
+    Parameters
+    ----------
+    weights : FloatWeights
+        Statistics and shapes.
+    sel : sequence of int
+        Slots per neighbour type; one number in version 1.
+    rcut, rcut_smth : float
+        Å.
+    axis_neuron : int
+        M2.
+    """
+
+    def __init__(
+        self,
+        weights: FloatWeights,
+        *,
+        sel: Sequence[int],
+        rcut: float,
+        rcut_smth: float,
+        axis_neuron: int,
+    ) -> None:
+        self._mean, self._deviation = np.array(weights.davg), np.array(weights.dstd)
+        self._t_bias = np.array(weights.t_bias_atom_e)
+        self._sel = np.asarray(sel, dtype=np.int64)
+        self._range = float(rcut_smth), float(rcut)
+        self._m2, self._scale = axis_neuron, 1.0 / nix(sum(sel))
+        net = weights.embedding[0]
+        self._widths = np.array([w.shape[0] for w, _ in net] + [net[-1][0].shape[1]])
+        self._m1, self._net_size = int(self._widths[-1]), sum(w.size + b.size for w, b in net)
+        # an empty slot counts in version 0 only, where it sees s(0)
+        self._empty_s = -self._mean[:, 0] / self._deviation[:, 0]
+        if weights.version == 1:
+            self._empty_s[:] = 0.0
+        self._space: dict[str, Floats] = {}
+
+    def forward(
+        self, numbers: TrainedNumbers, batch: PairLists, frames: int, types: TypeTerms | None = None
+    ) -> FloatOutputs:
+        """Evaluate a batch.
+
+        Parameters
+        ----------
+        numbers : TrainedNumbers
+            The weights.
+        batch : PairLists
+            Atoms and neighbours.
+        frames : int
+            Frames of the batch.
+        types : TypeTerms, optional
+            Version 1.
+        """
+        rows, pairs = len(batch.kinds), len(batch.rij)
+        self._gains = np.empty((0, self._m1)) if types is None else types.gains
+        nets, depth = self._nets(numbers), 2 * int(self._widths.sum())
+        radial, store = self._array("radial", pairs, 4), self._array("store", pairs * depth)
+        features = store[len(store) - 2 * pairs * self._m1 :].reshape(-1, 2, self._m1)
+
+        def embeddings(part: int) -> None:
+            for t, low, high in self._share(batch, part):
+                kernels.embed(
+                    low, high, batch.kinds, batch.centers, batch.rij, self._mean, self._deviation,
+                    *self._range, nets[t], self._widths, radial, store)
+
+        self._map(embeddings, range(_PARTS))
+        empty = self._empty_features(nets)
+        gr, dgr = (self._array(name, rows, 4, self._m1) for name in ("gr", "dgr"))
+        self._each(
+            lambda low, high: kernels.gather(
+                low, high, batch.kinds, batch.begin, batch.counts, batch.neighbors, batch.rij,
+                self._gains, empty, self._sel, self._scale, radial, features, gr), rows)
+        d = self._array("d", rows, self._m1 * self._m2)
+        describe(gr, gr, self._m2, d, np.empty_like(d))
+        atomic = self._t_bias[batch.kinds]
+        dd = np.empty_like(d)
+        self._passes: list[tuple[slice, FittingPass]] = []
+        for t, rows_of_net in enumerate(self._blocks(batch, numbers)):
+            first = None if types is None else types.first[batch.kinds]
+            found = evaluate(numbers.fitting[t], d[rows_of_net], first)
+            atomic[rows_of_net] += found.energy
+            dd[rows_of_net] = found.gradient
+            self._passes.append((rows_of_net, found))
+        self._dd = dd
+        dgr[:] = 0.0
+        describe_backward(gr, dd, self._m2, self._scale, dgr)
+        pair = self._array("pair", pairs, 3)
+        self._each(
+            lambda low, high: kernels.pair_gradients(
+                low, high, batch.kinds, batch.centers, batch.neighbors, batch.rij,
+                len(self._t_bias), self._gains, radial, features, dgr, pair), pairs)
+        force, virial = np.zeros((rows, 3)), np.zeros((frames + 1, 3, 3))
+        kernels.scatter(batch.frames, batch.centers, batch.neighbors, batch.rij, pair, force,
+                        virial)
+        return FloatOutputs(atomic, force, virial[:frames])
+
+    def backward(
+        self,
+        numbers: TrainedNumbers,
+        batch: PairLists,
+        by_atomic: Floats,
+        by_force: Floats,
+        by_virial: Floats,
+    ) -> tuple[TrainedNumbers, Floats, Floats]:
+        """Gradient of a loss by the weights, after `forward` of the same batch.
+
+        Parameters
+        ----------
+        numbers : TrainedNumbers
+            The weights.
+        batch : PairLists
+            The batch.
+        by_atomic, by_force, by_virial : (a,), (a, 3), (f, 3, 3)
+            Gradients of the loss by the model's outputs.
+
+        Returns
+        -------
+        gradient : TrainedNumbers
+            By the weights; zero where the types' nets stand.
+        by_gains, by_first : (ntypes * ntypes, M1), (ntypes, nout)
+            Version 1: by what the types contribute.
+        """
+        rows, pairs = len(batch.kinds), len(batch.rij)
+        depth = 2 * int(self._widths.sum())
+        radial, store = self._array("radial", pairs, 4), self._array("store", pairs * depth)
+        features = store[len(store) - 2 * pairs * self._m1 :].reshape(-1, 2, self._m1)
+        gr, dgr = (self._array(name, rows, 4, self._m1) for name in ("gr", "dgr"))
+        # rows without an atom have a frame of their own, which nothing depends on
+        by_virial = np.concatenate([by_virial, np.zeros((1, 3, 3))])
+        rates, turn = self._array("rates", pairs, 4), self._array("turn", *gr.shape)
+        self._each(
+            lambda low, high: kernels.tangents(
+                low, high, batch.kinds, batch.frames, batch.begin, batch.counts, batch.neighbors,
+                batch.rij, len(self._t_bias), self._gains, radial, features, by_force, by_virial,
+                self._scale, rates, turn), rows)
+        d_turn = np.empty_like(self._dd)
+        describe(gr, turn, self._m2, np.empty_like(d_turn), d_turn)
+        gradient, by_d = numbers.zeros(), np.empty_like(self._dd)
+        by_first = np.zeros((len(self._t_bias), numbers.fitting[0][0][1].size))
+        for t, (block, found) in enumerate(self._passes):
+            by_d[block], by_layer = backward(
+                numbers.fitting[t], found, by_atomic[block], d_turn[block], gradient.fitting[t])
+            if numbers.tweight is not None:
+                np.add.at(by_first, batch.kinds[block], by_layer)
+        by_gr = self._array("by_gr", *gr.shape)
+        by_gr[:] = 0.0
+        describe_backward(gr, by_d, self._m2, self._scale, by_gr)
+        describe_backward(turn, self._dd, self._m2, self._scale, by_gr)
+        by_gains = self._embedding_gradient(numbers, batch, by_gr, dgr, gradient)
+        return gradient, by_gains, by_first
+
+    def _embedding_gradient(
+        self,
+        numbers: TrainedNumbers,
+        batch: PairLists,
+        by_gr: Floats,
+        dgr: Floats,
+        gradient: TrainedNumbers,
+    ) -> Floats:
+        """Fill in the embedding nets' gradient; return that by the gains."""
+        pairs, depth = len(batch.rij), 2 * int(self._widths.sum())
+        radial, rates = self._array("radial", pairs, 4), self._array("rates", pairs, 4)
+        store = self._array("store", pairs * depth)
+        nets = self._nets(numbers)
+        to_nets = np.zeros((_PARTS, *nets.shape))
+        to_gains = np.zeros((_PARTS, *self._gains.shape))
+
+        def part(k: int) -> None:
+            for t, low, high in self._share(batch, k):
+                kernels.embed_backward(
+                    low, high, batch.kinds, batch.centers, batch.neighbors, batch.rij,
+                    len(self._t_bias), self._gains, radial, rates, by_gr, dgr, nets[t],
+                    self._widths, store, to_nets[k, t], to_gains[k])
+
+        self._map(part, range(_PARTS))
+        absent = (self._sel - batch.counts).astype(np.float64)
+        for t, net in enumerate(nets):
+            by_g = np.zeros((len(self._empty_s), self._m1))
+            for c, s in enumerate(self._empty_s):
+                here = batch.kinds == c
+                by_g[c] = s * (absent[here, t] @ by_gr[here, 0])
+            kernels.embed_points_backward(by_g, net, self._widths, self._empty[t], to_nets[0, t])
+        self._nets(gradient)[:] = to_nets.sum(axis=0)
+        return to_gains.sum(axis=0)
+
+    def _nets(self, numbers: TrainedNumbers) -> Floats:
+        """The embedding nets' numbers, (blocks, n): they stand first in the vector."""
+        count = len(self._sel)
+        return numbers.vector[: count * self._net_size].reshape(count, -1)
+
+    def _empty_features(self, nets: Floats) -> Floats:
+        """What an empty slot adds to the first row of GR, (ntypes, blocks, M1)."""
+        points = len(self._empty_s)
+        self._empty = np.empty((len(nets), 2 * int(self._widths.sum()) * points))
+        for net, store in zip(nets, self._empty, strict=True):
+            kernels.embed_points(self._empty_s, net, self._widths, store)
+        g = self._empty[:, -2 * points * self._m1 :].reshape(len(nets), points, 2, self._m1)
+        return np.ascontiguousarray(np.swapaxes(self._empty_s[:, None] * g[:, :, 0], 0, 1))
+
+    def _share(self, batch: PairLists, part: int) -> list[tuple[int, int, int]]:
+        """One part of the pairs: block, first and last of each range."""
+        ranges = []
+        for t, (low, high) in enumerate(pairwise(batch.blocks)):
+            first, last = (low + (high - low) * k // _PARTS for k in (part, part + 1))
+            if last > first:
+                ranges.append((t, int(first), int(last)))
+        return ranges
+
+    def _blocks(self, batch: PairLists, numbers: TrainedNumbers) -> list[slice]:
+        """Which atoms each fitting net has."""
+        if numbers.tweight is not None:
+            return [slice(0, len(batch.kinds))]
+        ends = np.searchsorted(batch.kinds, np.arange(len(numbers.fitting) + 1))
+        return [slice(low, high) for low, high in pairwise(ends)]
+
+    def _array(self, name: str, *shape: int) -> Floats:
+        """Space that is kept between steps, at least as long as asked for."""
+        kept = self._space.get(name)
+        if kept is None or len(kept) < shape[0] or kept.shape[1:] != shape[1:]:
+            self._space[name] = kept = np.empty(shape)
+        return kept[: shape[0]]
+
+    def _each(self, compute: Callable[[int, int], None], rows: int) -> None:
+        """Call with ranges of the atoms, one per thread."""
+        parts = threads()
+        bounds = np.linspace(0, rows, parts + 1).astype(int)
+        self._map(lambda k: compute(bounds[k], bounds[k + 1]), range(parts))
+
+    def _map(self, compute: Callable[[int], None], numbers: range) -> None:
+        share_out(numbers, lambda: compute)

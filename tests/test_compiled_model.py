@@ -1,0 +1,115 @@
+"""Training with compiled passes: the gradients are those of the TensorFlow graph."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from float_cases import RCUT, RCUT_SMTH, SEL, alloy, random_weights
+from type_models import type_weights
+
+from nvnmd.adam import BETA1, BETA2, EPSILON, Adam
+from nvnmd.batches import Layout, NeighborCache, largest_counts, pack
+from nvnmd.data import System
+
+pytest.importorskip("tensorflow", reason="TensorFlow is not installed")
+pytest.importorskip("numba", reason="numba is not installed")
+
+from nvnmd.compiled_model import CompiledFloatModel
+from nvnmd.tf_model import TfFloatModel
+
+PREFACTORS = np.array([0.7, 30.0, 0.2, 1.5, 4.0, 0.0])
+
+
+def labelled(frames=3, ntypes=2):
+    """A system of shaken crystals with every kind of label but generalised coordinates."""
+    rng = np.random.default_rng(1)
+    many = [alloy(k) for k in range(frames)]
+    coord = np.stack([c for c, _, _ in many])
+    n = coord.shape[1]
+    return System(
+        path="random", types=rng.permutation(np.arange(n) % ntypes), coord=coord,
+        box=np.stack([b for _, b, _ in many]), energy=rng.normal(size=frames),
+        force=rng.normal(size=coord.shape), virial=rng.normal(size=(frames, 3, 3)),
+        atom_labels={"atom_ener": rng.normal(size=(frames, n)),
+                     "atom_pref": rng.random((frames, n))},
+    )
+
+
+def both(weights, system, sel, spare=0, **options):
+    """The two models and a batch."""
+    names = "ABCDEF"[: weights.ntypes]
+    cache = NeighborCache([system], sel, RCUT, tuple(names), shared=weights.version == 1)
+    counts = np.bincount(system.types, minlength=weights.ntypes) * 3 + spare
+    layout = Layout(3, tuple(counts.tolist()), tuple(largest_counts(cache).tolist()))
+    settings = {"sel": sel, "rcut": RCUT, "rcut_smth": RCUT_SMTH} | options
+    batch = pack(cache, 0, [2, 0, 1], layout)
+    return CompiledFloatModel(weights, **settings), TfFloatModel(weights, **settings), batch
+
+
+CASES = {
+    "version 0": (random_weights(), SEL, {}),
+    "other widths": (random_weights(neuron=(3, 6, 6, 12), hidden=(20, 24)), SEL, {"spare": 3}),
+    "more slots than needed": (random_weights(), (30, 40), {"axis_neuron": 4, "relative_f": 0.5}),
+    "fitting nets only": (random_weights(), SEL, {"train_embedding": False}),
+    "some layers": (random_weights(), SEL, {"train_fitting": (False, True, False, True)}),
+}
+
+
+def compare(fast, graph, batch):
+    for ours, theirs in zip(fast.predict(batch), graph.predict(batch), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-11)
+    np.testing.assert_allclose(
+        fast.squared_errors(batch), graph.squared_errors(batch), rtol=1e-11)
+    ours = fast.gradient(batch, PREFACTORS)
+    theirs = graph.gradient(batch, PREFACTORS).numpy()
+    scale = np.abs(theirs).max()
+    assert scale > 1e-3
+    np.testing.assert_allclose(ours, theirs, rtol=1e-10, atol=1e-13 * scale)
+    return ours
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_gradients_of_version_0(name):
+    weights, sel, options = CASES[name]
+    fast, graph, batch = both(weights, labelled(), sel, **options)
+    compare(fast, graph, batch)
+
+
+@pytest.mark.parametrize("options", [{}, {"train_embedding": False}, {"train_types": False}])
+def test_gradients_of_version_1(options):
+    weights = type_weights(np.random.default_rng(4))
+    fast, graph, batch = both(weights, labelled(ntypes=3), (50,), axis_neuron=2, **options)
+    compare(fast, graph, batch)
+
+
+def test_steps_are_those_of_the_graph():
+    fast, graph, batch = both(random_weights(), labelled(), SEL, gradient_max_norm=0.5)
+    for step in (1, 2, 3):
+        fast.step(batch, PREFACTORS, 1e-3, step)
+        graph.step(batch, PREFACTORS, 1e-3, step)
+    for name, array in graph.weights.arrays().items():
+        np.testing.assert_allclose(fast.weights.arrays()[name], array, atol=1e-10, err_msg=name)
+    for name, array in graph.moments.items():
+        np.testing.assert_allclose(fast.moments[name], array, rtol=1e-6, atol=1e-12)
+
+
+def test_threads_change_no_bit(monkeypatch):
+    fast, _, batch = both(random_weights(), labelled(), SEL)
+    gradients = []
+    for threads in ("1", "2", "3"):
+        monkeypatch.setenv("OMP_NUM_THREADS", threads)
+        gradients.append(fast.gradient(batch, PREFACTORS))
+    assert gradients[0].tobytes() == gradients[1].tobytes() == gradients[2].tobytes()
+
+
+def test_adam():
+    """Two steps of the textbook, the first one's gradient cut in length."""
+    adam = Adam(2, max_norm=1.0)
+    adam.change(np.array([3.0, 4.0]), 0.1, 1)
+    change = adam.change(np.array([0.0, -0.5]), 0.1, 2)
+    first = np.array([0.6, 0.8]) * (1 - BETA1) * BETA1 + np.array([0.0, -0.5]) * (1 - BETA1)
+    second = (np.array([0.36, 0.64]) * BETA2 + np.array([0.0, 0.25])) * (1 - BETA2)
+    rate = 0.1 * np.sqrt(1 - BETA2**2) / (1 - BETA1**2)
+    np.testing.assert_allclose(change, -rate * first / (np.sqrt(second) + EPSILON), rtol=1e-12)
+    with pytest.raises(ValueError, match=r"\(3,\) moments, expected \(2,\)"):
+        adam.set_moments({"first": np.zeros(3), "second": np.zeros(2)})
