@@ -69,6 +69,17 @@ def mixed_atoms(model: Model, counts: Sequence[int], seed: int = 1, low: float =
     return Atoms(center, np.where(mask[:, :, None], places, 0.0), mask, kinds)
 
 
+def corner_displacements(rcut: float) -> np.ndarray:
+    """Nine atoms with four neighbours, (9, 4, 3): just inside rcut, on row edges, along axes."""
+    distances = [np.nextafter(rcut, 0), rcut - 1e-7, rcut - 1e-3, 3.5, np.sqrt(12.125), 2.0, 1.2,
+                 np.sqrt(6.25), 1.0]
+    out = np.zeros((len(distances), 4, 3))
+    for i, distance in enumerate(distances):
+        out[i, :3] = np.eye(3) * distance * (-1) ** i
+        out[i, 3] = np.array([distance, 1e-30, -1e-39]) * 0.999
+    return out
+
+
 def trace_of(model: Model, atoms: Atoms):
     """The reference's trace."""
     return atoms.evaluate(model)
@@ -179,6 +190,51 @@ class Proof:
             found = self.evaluate("stalls", {"seed": 3, "idle_in": idle, "stall_out": stall}, 0.2)
             assert outcome(found, "run", trace, self.atoms).equal
             assert status_of(found, "run") == {"model_valid"}
+
+
+    def check_resets(self) -> None:
+        """Whatever went before, the next good load gives right words; a bad one gives none."""
+        stimulus = stimulus_of(self.atoms)
+        image = build_image(self.model, self.cfg)
+        wrong_crc, wrong_head = image.copy(), image.copy()
+        wrong_crc[len(image) // 2, 1] ^= 4
+        wrong_head[0, 1] ^= 1
+        arrays = {
+            "image": image, "beats": stimulus.beats, "last": stimulus.last,
+            "wrong_crc": wrong_crc, "wrong_head": wrong_head,
+            "long": np.concatenate([image, image[-1:]]),
+        }
+        load = {"op": "load", "image": "image"}
+        start = {"op": "start", "beats": "beats", "last": "last"}
+        again = [{"op": "reset"}, {"op": "collect", "name": "drop"}]
+        good = evaluation_steps(stimulus, patience(self.cfg))[:-1]
+
+        def then_good(name: str) -> list[dict]:
+            return [load, *good, {"op": "collect", "name": f"after_{name}"}]
+
+        # in the middle of an atom, and of a load
+        script = [load, start, {"op": "idle", "cycles": 150}, *again, *then_good("atom"),
+                  {**load, "count": len(image) // 3}, *again, *then_good("load")]
+        # loads that must be refused; then no word comes, and the status says why
+        refused = {
+            "short": {**load, "count": len(image) - 1}, "long": {"op": "load", "image": "long"},
+            "wrong_crc": {"op": "load", "image": "wrong_crc"},
+            "wrong_head": {"op": "load", "image": "wrong_head"},
+            "no_load": {"op": "idle", "cycles": 1},
+        }
+        for name, step in refused.items():
+            script += [*again, step, start, {"op": "idle", "cycles": 800},
+                       {"op": "collect", "name": name}, *then_good(name)]
+        found = play(self.cfg, self.builds / "resets", self.builds, script, arrays, {"taps": []})
+        trace = trace_of(self.model, self.atoms)
+        for name in ("atom", "load", *refused):
+            assert outcome(found, f"after_{name}", trace, self.atoms).equal, name
+            if name not in refused:
+                assert status_of(found, f"after_{name}") == {"model_valid"}, name
+        for name in refused:
+            why = {"no_model"} if name == "no_load" else {"bad_load", "no_model"}
+            assert status_of(found, name) == why, name
+            assert found[f"{name}.energy"].size == found[f"{name}.deriv"].size == 0
 
 
 def check_lint(cfg: AcceleratorConfig, folder: Path) -> None:

@@ -6,14 +6,26 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from exchange_models import random_run
 from golden_checks import neighbours_of
 from golden_data import load_type_folder
 from random_type_models import random_type_model
-from rtl_cases import Proof, mixed_atoms, small_accelerator
+from rtl_cases import (
+    Proof,
+    corner_displacements,
+    mixed_atoms,
+    outcome,
+    small_accelerator,
+    status_of,
+    stimulus_of,
+    trace_of,
+)
 
 from nvnmd.hdl.export import config_for
+from nvnmd.hdl.image import build_image
 from nvnmd.hdl.taps import STAGES
-from nvnmd.sim.accelerator import Atoms, run_accelerator
+from nvnmd.sim.accelerator import Atoms, patience, play, run_accelerator
+from nvnmd.sim.stimulus import expected_words
 from nvnmd.simulate import choose_atoms
 
 # no neighbour, one, a few, every slot filled
@@ -25,8 +37,8 @@ def builds(tmp_path_factory):
     return tmp_path_factory.mktemp("builds")
 
 
-def proof_of(ntypes, counts, builds, **changes):
-    model = random_type_model(np.random.default_rng(ntypes), ntypes)
+def proof_of(ntypes, counts, builds, nnei=24, **changes):
+    model = random_type_model(np.random.default_rng(ntypes), ntypes, nnei=nnei)
     cfg = replace(small_accelerator(model, **changes), trace=True)
     return Proof(model, cfg, mixed_atoms(model, counts, seed=ntypes), builds)
 
@@ -54,6 +66,56 @@ def test_stalls(proof):
     proof.check_stalls()
 
 
+def test_resets_and_bad_loads(proof):
+    proof.check_resets()
+
+
+def test_bad_neighbors(proof):
+    """Too many neighbours and types that do not exist: a status, and the atom still ends."""
+    stimulus = stimulus_of(proof.atoms)
+    full = COUNTS.index(24)
+    start = int(stimulus.counts[:full].sum()) + 1  # the atom without neighbours has one beat
+    beats, cfg = stimulus.beats, proof.cfg
+    alien, alien_center = beats.copy(), beats.copy()
+    # type 3: the memories hold it, the model does not
+    alien[start, 3] = alien[start, 3] & ~np.uint32(0xFF) | 3
+    alien_center[start, 3] |= np.uint32(0x7 << 8)
+    arrays = {
+        "image": build_image(proof.model, cfg), "last": stimulus.last, "beats": beats,
+        "extra": np.insert(beats, start, beats[start], axis=0),
+        "extra_last": np.insert(stimulus.last, start, False),
+        "alien": alien, "alien_center": alien_center,
+    }
+    script = []
+    for name in ("extra", "alien", "alien_center", "beats"):
+        last = "extra_last" if name == "extra" else "last"
+        script += [{"op": "reset"}, {"op": "load", "image": "image"},
+                   {"op": "start", "beats": name, "last": last},
+                   {"op": "wait", "atoms": len(COUNTS), "neighbors": 0, "patience": patience(cfg)},
+                   {"op": "idle", "cycles": 2000}, {"op": "collect", "name": name}]
+    found = play(cfg, proof.builds / "bad", proof.builds, script, arrays, {})
+    assert status_of(found, "extra") == {"too_many", "model_valid"}
+    for name in ("alien", "alien_center"):
+        assert status_of(found, name) == {"bad_type", "model_valid"}, name
+        assert len(found[f"{name}.energy"]) == len(COUNTS)
+    trace = trace_of(proof.model, proof.atoms)
+    # the duplicate pushes out the last one: only that atom is another
+    expected = expected_words(trace, proof.atoms.mask).energy
+    assert np.flatnonzero(found["extra.energy"] != expected).tolist() == [full]
+    assert outcome(found, "beats", trace, proof.atoms).equal
+
+
+def test_corner_displacements(proof):
+    near = corner_displacements(proof.model.rcut)
+    rij = np.zeros((len(near), proof.model.nnei, 3))
+    rij[:, :4] = near
+    mask = np.zeros(rij.shape[:2], dtype=bool)
+    mask[:, :4] = True
+    kinds = np.broadcast_to(np.arange(proof.model.nnei) % 3, mask.shape)
+    corner = replace(proof, atoms=Atoms(np.arange(len(near)) % 3, rij, mask, kinds))
+    corner.check(corner.evaluate("corner", {"taps": list(STAGES)}), "run")
+
+
 @pytest.mark.parametrize("ntypes, fold", [(15, 8), (32, 1)])
 def test_many_types(ntypes, fold, builds):
     """Every type as centre and as neighbour; one channel per cycle, and all at once."""
@@ -67,6 +129,39 @@ def test_many_types(ntypes, fold, builds):
     # the types are used: with all taken as type 0 the words are others
     alike = replace(atoms, neighbor_types=np.zeros_like(atoms.neighbor_types))
     assert (alike.evaluate(proof.model).out != atoms.evaluate(proof.model).out).mean() > 0.5
+
+
+def test_types_that_are_absent(proof):
+    """A frame of one type whose atoms have neighbours of another; the model knows three."""
+    atoms = proof.atoms
+    lone = replace(proof, atoms=replace(
+        atoms, center_types=np.full_like(atoms.center_types, 2),
+        neighbor_types=np.ones_like(atoms.neighbor_types)))
+    lone.check(lone.evaluate("absent", {"taps": list(STAGES)}), "run")
+
+
+@pytest.mark.slow
+def test_more_than_128_neighbours(builds):
+    """Every one of 256 slots filled, about half of them, one, none; then the same with stalls."""
+    counts = [0, 129, 256, 1, 256, 255, 0, 200]
+    proof = proof_of(5, counts, builds, nnei=256, fold=4)
+    assert (proof.cfg.max_nnei, proof.model.nix) == (256, 256)
+    assert proof.atoms.mask.sum(axis=1).tolist() == counts
+    proof.check(proof.evaluate("most", {"taps": list(STAGES)}), "run")
+    proof.check_stalls()
+
+
+@pytest.mark.slow
+def test_more_than_128_neighbours_at_full_width(builds, tmp_path):
+    """Nine types at the widths of DeePMD-kit, the folds of `export-hdl`, up to 248 neighbours."""
+    model = random_run(1, 256, 9)[0]
+    counts = [0, 248, 129, 1, 200, 248, 30, 160, 248]
+    atoms = mixed_atoms(model, counts, seed=2)
+    rtl = run_accelerator(model, config_for(model), atoms, tmp_path, build_dir=builds)
+    assert rtl.comparison.first is None, str(rtl.comparison.first)
+    assert rtl.comparison.equal
+    assert rtl.comparison.compared == len(counts) + 4 * sum(counts)
+    assert rtl.status == ()
 
 
 @pytest.mark.shared
