@@ -80,9 +80,15 @@ def _is_seed(value: int | None) -> bool:
 
 def _is_batch_size(value: Any) -> bool:
     if isinstance(value, str):
-        head, colon, count = value.partition(":")
-        return head == "auto" and (not colon or (count.isdecimal() and int(count) > 0))
+        head, _, count = value.partition(":")
+        if value == "auto":
+            return True
+        return head in ("auto", "mixed") and count.isdecimal() and int(count) > 0
     return all(n > 0 for n in (value if isinstance(value, list) else [value]))
+
+
+def _is_plain_batch_size(value: Any) -> bool:
+    return _is_batch_size(value) and not str(value).startswith("mixed")
 
 
 def _is_style(value: str) -> bool:
@@ -289,14 +295,18 @@ def _learning_rate_and_loss() -> dict[str, Rule]:
     }
 
 
-def _data() -> dict[str, Rule]:
+def _data(validation: bool = False) -> dict[str, Rule]:
+    size = _honoured('"mixed:N" in both versions, for systems of any composition.', _is_batch_size,
+                     'a positive integer, one per system, "auto", "auto:N" or "mixed:N"')
+    if validation:
+        size = _honoured('"mixed:N" is for training data only.', _is_plain_batch_size,
+                         'a positive integer, one per system, "auto" or "auto:N"')
     return {
-        "systems": _honoured("", lambda v: len(v) > 0, "at least one folder"),
+        "systems": _honoured("Folders, or FILE.hdf5#/PATH; frames may differ in composition "
+                             "(the mixed layout).", lambda v: len(v) > 0, "at least one folder"),
         "set_prefix": _honoured("The sets are the folders <prefix>.* of a system.", _is_name,
                                 "a name without a slash"),
-        "batch_size": _honoured(f'"mixed:N" is refused: {NOT_YET}.',
-                                _is_batch_size,
-                                'a positive integer, one per system, "auto" or "auto:N"'),
+        "batch_size": size,
         "auto_prob": _honoured("Not together with sys_probs.", _is_style, STYLES),
         "sys_probs": _honoured("At least 0, of sum 1.", _are_probabilities,
                                "numbers of at least 0 whose sum is 1"),
@@ -340,7 +350,8 @@ def _training() -> dict[str, Rule]:
     return {
         "training": SECTION, **dict.fromkeys(parts, SECTION),
         "training[LKF]": _refused("the optimizer is Adam"),
-        **{f"{part}/{name}": rule for part in parts for name, rule in _data().items()},
+        **{f"{part}/{name}": rule for part in parts
+           for name, rule in _data(validation=part is parts[1]).items()},
         "training/validation_data/numb_btch": COUNT,
         **{f"training/{name}": rule for name, rule in plain.items()},
         # of old, data were named in `training` itself

@@ -294,7 +294,9 @@ def normalized_document(config: RunConfig) -> dict[str, Any]:
         kind = {"type": "se_atten", "tebd_input_mode": "strip", "sel": descriptor.sel[0],
                 "attn": 128, "attn_layer": 0, "attn_dotr": True, "attn_mask": False}
     data: dict[str, Any] = {"training_data": {
-        "systems": list(training.systems), "batch_size": list(training.batch_size),
+        "systems": list(training.systems),
+        "batch_size": (f"mixed:{training.batch_size[0]}" if training.mixed_batch
+                       else list(training.batch_size)),
         "set_prefix": training.set_prefix, "auto_prob": training.auto_prob,
         "sys_probs": _list(training.sys_probs)}}
     if training.validation_systems:

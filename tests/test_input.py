@@ -103,6 +103,44 @@ def test_batch_sizes(tmp_path, monkeypatch, size, expected):
     assert config.training.batch_size == expected
 
 
+@pytest.mark.parametrize("version", [0, 1])
+def test_mixed_batches(version):
+    document = changed("training/training_data/batch_size", "mixed:4")
+    document["nvnmd"] |= {"version": version, "sel": [20] if version else [12, 20]}
+    config = parse(document)
+    assert config.training.mixed_batch and config.training.batch_size == (4, 4)
+    assert config.normalized["training"]["training_data"]["batch_size"] == "mixed:4"
+    assert parse(config.normalized) == config
+    document["training"]["validation_data"] = {"systems": ["v"], "batch_size": "mixed:4"}
+    with pytest.raises(InputError, match=r'validation_data/batch_size: got "mixed:4", expected a'):
+        parse(document)
+
+
+def test_systems_in_an_hdf5_file(tmp_path, monkeypatch):
+    h5py = pytest.importorskip("h5py")
+    monkeypatch.chdir(tmp_path)
+    with h5py.File("data.hdf5", "w") as file:
+        for name, atoms in (("a", 10), ("deep/b", 40)):
+            file[f"{name}/type.raw"] = [0] * atoms
+    document = changed("training/training_data", {"systems": "data.hdf5"})
+    config = parse(document, find_systems=True)
+    assert config.training.systems == ("data.hdf5#/a", "data.hdf5#/deep/b")
+    assert config.training.batch_size == (4, 1)
+    document = changed("training/training_data", {
+        "systems": ["data.hdf5#/deep/b", "data.hdf5#/a"], "batch_size": [2, 3],
+        "sys_probs": [0.25, 0.75]})
+    config = parse(document, find_systems=True)
+    assert config.training.systems == ("data.hdf5#/deep/b", "data.hdf5#/a")
+    assert config.training.batch_size == (2, 3) and config.training.sys_probs == (0.25, 0.75)
+    with pytest.raises(InputError, match=r'systems/0: got "data.hdf5#/c", expected a system'):
+        parse(changed("training/training_data/systems", ["data.hdf5#/c", "data.hdf5#/a"]),
+              find_systems=True)
+    Path("bad.hdf5").write_bytes(Path("data.hdf5").read_bytes()[:700])
+    for systems in ("bad.hdf5", ["bad.hdf5#/a", "bad.hdf5#/b"]):
+        with pytest.raises(InputError, match=r"bad\.hdf5: not a readable HDF5 file"):
+            parse(changed("training/training_data/systems", systems), find_systems=True)
+
+
 def test_numb_test_warns():
     document = short_form()
     document["training"]["numb_test"] = 1
@@ -189,8 +227,9 @@ MISTAKES = [
     ("training/stop_batch", -1, "training/stop_batch: got -1, expected an integer of at least 0"),
     ("training/seed", -1, "training/seed: got -1, expected null or an integer from 0 to"),
     ("training/systems", ["x"], "training/systems: got a second value besides training/training_"),
-    ("training/training_data/batch_size", "mixed:4",
-     'training/training_data/batch_size: got "mixed:4", expected a positive integer, one per'),
+    *[("training/training_data/batch_size", value,
+       f'training/training_data/batch_size: got "{value}", expected a positive integer, one per')
+      for value in ("mixed", "mixed:", "mixed:0", "mixed:2.5", "mix:4", "auto:")],
     ("training/training_data/batch_size", [1],
      "training/training_data/batch_size: got [1], expected 2 integers, one for each system"),
     ("training/training_data/batch_size", 0,
