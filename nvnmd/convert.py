@@ -145,7 +145,7 @@ def _append(found: Any, path: str, kind: str, names: list[str] | None, labelled:
     import dpdata
 
     several = kind in _SEVERAL or (kind.startswith("deepmd") and not is_system(path))
-    options = {"fmt": kind, "type_map": names}
+    options: dict[str, Any] = {"fmt": kind, "type_map": names}
     try:
         if several:
             # options that the reader of xyz does not know would be errors

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,7 +46,7 @@ def split(path: Path, arrays: Mapping[str, NDArray], further: Iterable[str] = ()
     for part, which in enumerate(np.argsort(first)):
         frames = np.flatnonzero(group.ravel() == which)
         atoms = order[frames, : counts[frames[0]].sum()]
-        chosen = {}
+        chosen: dict[str, Any] = {}
         for key in ("coord", "box", *LABELS):
             if key not in arrays:
                 chosen[key] = None
