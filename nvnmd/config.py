@@ -177,6 +177,19 @@ class StageFiles:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PrecisionConfig:
+    """Number formats of the nets in `train-cnn`: "float64" or "float32".
+
+    `compute` is the format that hidden layers compute in with mixed precision, "float16" or
+    "bfloat16", where both nets are "float32"; None without.
+    """
+
+    descriptor: str = "float64"
+    fitting: str = "float64"
+    compute: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunConfig:
     """One validated NVNMD input document.
 
@@ -209,6 +222,7 @@ class RunConfig:
     loss: LossConfig
     training: TrainingConfig
     statistics: StatisticsConfig = field(default_factory=StatisticsConfig)
+    precision: PrecisionConfig = field(default_factory=PrecisionConfig)
     normalized: dict = field(default_factory=dict, compare=False, repr=False)
     source: str = field(default="input", compare=False, repr=False)
     stage: str = field(default="none", compare=False, repr=False)

@@ -93,6 +93,7 @@ def atomic_energies(
     terms: TypeTerms | None = None,
     kind: Array = None,
     fit_net: Callable[[Net, Array, Array | None], tuple[Array, Array]] | None = None,
+    embed_net: Callable[[Net, Array], tuple[Array, Array]] | None = None,
 ) -> tuple[Array, Array]:
     """Return atomic energies and the gradient of the total energy by every displacement.
 
@@ -120,6 +121,8 @@ def atomic_energies(
         Version 1: the neighbours' types, any type in empty slots.
     fit_net : callable, optional
         In the place of `nvnmd.float_nets.fit`, without its first argument.
+    embed_net : callable, optional
+        In the place of `nvnmd.float_nets.embed`, likewise.
 
     Returns
     -------
@@ -143,18 +146,20 @@ def atomic_energies(
     center = np.repeat(np.arange(len(shape.atoms)), shape.atoms)
     if terms is not None:
         gain = xp.take(terms.gains, (center * len(shape.atoms))[:, None] + kind)
+    if embed_net is None:
+        embed_net = partial(embed, xp)
     features, start = [], 0
     for t, width in enumerate(shape.slots):
         block = slice(start, start + width)
         start += width
-        g, dg = embed(xp, embedding[t], s[:, block, None])
+        g, dg = embed_net(embedding[t], s[:, block, None])
         if gain is not None:
             g, dg = g * gain, dg * gain
         part = xp.transpose(r4[:, block]) @ g
         gr = part if gr is None else gr + part
         features.append((block, g, dg))
         if absent[t] and terms is None:
-            empty, _ = embed(xp, embedding[t], s_empty)
+            empty, _ = embed_net(embedding[t], s_empty)
             term = absent[t] * s_empty * empty
             row0 = term if row0 is None else row0 + term
     if row0 is not None:

@@ -126,7 +126,11 @@ RCUT = _honoured("Here or in model/descriptor; 6.0 if in neither. At most 8, whe
                  lambda v: 0 < v <= 8, "a radius above 0 and at most 8 Å, where the tables end")
 RCUT_SMTH = _honoured("Here or in model/descriptor; 0.5 if in neither.", _positive,
                       "a distance above 0 Å")
-PRECISION = _only("default", "float64", why="the float model is binary64")
+PRECISION = _honoured(
+    "In train-cnn: the net's parameters have this format and it computes in it; default is "
+    "float64. What is quantized computes as the hardware does.",
+    lambda v: v in ("default", "float64", "float32"),
+    '"default", "float64" or "float32" (in float16 the steps of a training are lost)')
 NO_FACTOR = _only(False, why="NVNMD's skips carry no factor")
 MULTI = "one model is trained at a time; deployable is one whose model/type is standard"
 ENERGY = "the hardware computes energies and forces; deployable is the type ener"
@@ -335,7 +339,11 @@ def _training() -> dict[str, Rule]:
             "run writes a new file."),
         "tensorboard_log_dir": _honoured("Relative to the output folder.", bool, "a folder"),
         "tensorboard_freq": COUNT,
-        "mixed_precision": _refused(f"{NOT_YET}: the float model is binary64"),
+        "mixed_precision": _honoured("In train-cnn; both nets' precision is float32 with it."),
+        "mixed_precision/output_prec": _only("float32", why="the one format of the parameters"),
+        "mixed_precision/compute_prec": _honoured(
+            "Of the nets' layers but the last of a fitting net.",
+            lambda v: v in ("float16", "bfloat16"), '"float16" or "bfloat16"'),
         "data_dict": _refused(MULTI), "fitting_weight": _refused(MULTI),
         "warmup_steps": _honoured("The loss keeps its prefactors of the start meanwhile, and the "
                                   "decay begins after it.", _not_negative,

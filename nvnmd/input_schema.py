@@ -13,6 +13,7 @@ from nvnmd.config import (
     FittingConfig,
     LearningRateConfig,
     LossConfig,
+    PrecisionConfig,
     RunConfig,
     StageFiles,
     StatisticsConfig,
@@ -82,6 +83,7 @@ def parse_document(document: dict[str, Any], source: str, *, warn: Warn = _warn,
     learning_rate = _learning_rate(full["learning_rate"], mistakes)
     loss = _loss(full["loss"], mistakes)
     fitting = _fitting(given, len(type_map), mistakes)
+    precision = _precision(given, mistakes)
     training = training_config(given["training"], full["training"], mistakes, find_systems)
     mistakes.check()
     if find_systems:
@@ -103,6 +105,7 @@ def parse_document(document: dict[str, Any], source: str, *, warn: Warn = _warn,
         statistics=StatisticsConfig(
             nbatch=model.get("data_stat_nbatch", 10),
             protect=float(model.get("data_stat_protect", 0.01))),
+        precision=precision,
         source=source, stage=stage, switches=switches,
         files=stage_files, cnn_folder=stage_folder(stage_files, stage))
     config.normalized.update(normalized_document(config))
@@ -234,6 +237,19 @@ def _fitting(given: dict[str, Any], ntypes: int, mistakes: Mistakes) -> FittingC
     return config if all(trainable) else replace(config, trainable=tuple(trainable))
 
 
+def _precision(given: dict[str, Any], mistakes: Mistakes) -> PrecisionConfig:
+    mixed = given["training"].get("mixed_precision")
+    formats = []
+    for part in ("descriptor", "fitting_net"):
+        named = given["model"][part].get("precision", "default")
+        if mixed is not None and named not in ("default", "float32"):
+            mistakes.add(f"model/{part}/precision", named,
+                         "float32, as training/mixed_precision is given")
+        formats.append("float32" if mixed is not None or named == "float32" else "float64")
+    return PrecisionConfig(descriptor=formats[0], fitting=formats[1],
+                           compute=None if mixed is None else mixed["compute_prec"])
+
+
 def _loss(section: dict[str, Any], mistakes: Mistakes) -> LossConfig:
     pairs = {f"{side}_pref_{term}": float(section[f"{side}_pref_{term}"])
              for term in TERMS for side in ("start", "limit")}
@@ -313,6 +329,10 @@ def normalized_document(config: RunConfig) -> dict[str, Any]:
         "enable_profiler")}
     if training.stat_file is not None:
         plain["stat_file"] = training.stat_file
+    precision = config.precision
+    if precision.compute is not None:
+        plain["mixed_precision"] = {"output_prec": precision.fitting,
+                                    "compute_prec": precision.compute}
     return {
         "nvnmd": {"version": config.version, "max_nnei": config.max_nnei, "net_size": 128, **files,
                   "enable": True, **switches},
@@ -327,10 +347,12 @@ def normalized_document(config: RunConfig) -> dict[str, Any]:
                            "rcut_smth": descriptor.rcut_smth, "neuron": list(descriptor.neuron),
                            "axis_neuron": descriptor.axis_neuron, "type_one_side": True,
                            "resnet_dt": False, "set_davg_zero": descriptor.set_davg_zero,
+                           "precision": precision.descriptor,
                            "trainable": descriptor.trainable, "seed": descriptor.seed},
             "fitting_net": {"neuron": list(fitting.neuron), "resnet_dt": False,
                             "trainable": fitting.trainable is None or list(fitting.trainable),
                             "atom_ener": list(fitting.atom_ener),
+                            "precision": precision.fitting,
                             "rcond": fitting.rcond, "seed": fitting.seed},
         },
     }

@@ -21,7 +21,7 @@ class Adam:
     Parameters
     ----------
     variables : sequence of tf.Variable
-        What is trained, binary64.
+        What is trained; moments are binary64, whatever the variables' format.
     max_norm : float
         A longer gradient, of all variables together, is cut to this length; 0 for none.
 
@@ -84,11 +84,12 @@ class Adam:
         start = 0
         for variable in self.variables:
             stop = start + int(np.prod(variable.shape))
-            variable.assign_sub(tf.reshape(change[start:stop], variable.shape))
+            part = tf.reshape(change[start:stop], variable.shape)
+            variable.assign_sub(tf.cast(part, variable.dtype))
             start = stop
 
 
 def flatten(gradients: Sequence[Tensor]) -> Tensor:
     """Return the gradients of all variables in one row, which is empty if none is trained."""
     none = [tf.zeros(0, tf.float64)]
-    return tf.concat(none + [tf.reshape(g, [-1]) for g in gradients], 0)
+    return tf.concat(none + [tf.cast(tf.reshape(g, [-1]), tf.float64) for g in gradients], 0)

@@ -10,60 +10,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nvnmd.batches import Batch, Layout
+from nvnmd.config import PrecisionConfig
 from nvnmd.float_model import Shape, atomic_energies
 from nvnmd.float_nets import fit
 from nvnmd.float_types import TypeTerms, type_terms
 from nvnmd.loss_terms import size_factors
 from nvnmd.tf_adam import Adam, flatten
 from nvnmd.tf_loss import Found, squared_errors
+from nvnmd.tf_math import TfMath
+from nvnmd.tf_precision import PreciseNets
 from nvnmd.tf_runtime import tf
 from nvnmd.vacuum import given_energies
 from nvnmd.weights import FloatWeights, Net
 
 Tensor = Any
-
-
-class TfMath:
-    """The TensorFlow form of `nvnmd.float_math.Math`."""
-
-    def tanh(self, x: Tensor) -> Tensor:
-        return tf.tanh(x)
-
-    def sqrt(self, x: Tensor) -> Tensor:
-        return tf.sqrt(x)
-
-    def sign(self, x: Tensor) -> Tensor:
-        return tf.sign(x)
-
-    def abs(self, x: Tensor) -> Tensor:
-        return tf.abs(x)
-
-    def minimum(self, a: Tensor, b: Tensor) -> Tensor:
-        return tf.minimum(a, b)
-
-    def maximum(self, a: Tensor, b: Tensor) -> Tensor:
-        return tf.maximum(a, b)
-
-    def where(self, c: Tensor, a: Tensor, b: Tensor) -> Tensor:
-        return tf.where(c, tf.cast(a, tf.float64), tf.cast(b, tf.float64))
-
-    def sum(self, x: Tensor, axis: int) -> Tensor:
-        return tf.reduce_sum(x, axis)
-
-    def stack(self, parts: Sequence[Tensor], axis: int) -> Tensor:
-        return tf.stack(parts, axis)
-
-    def concat(self, parts: Sequence[Tensor], axis: int) -> Tensor:
-        return tf.concat(parts, axis)
-
-    def reshape(self, x: Tensor, shape: Sequence[int]) -> Tensor:
-        return tf.reshape(x, shape)
-
-    def transpose(self, x: Tensor) -> Tensor:
-        return tf.linalg.matrix_transpose(x)
-
-    def take(self, x: Tensor, rows: Tensor) -> Tensor:
-        return tf.gather(x, rows)
 
 
 class TfFloatModel:
@@ -96,6 +56,8 @@ class TfFloatModel:
         Version 1: whether the type vectors are trained.
     atom_ener : sequence of float or None
         Energies of lone atoms; see `nvnmd.vacuum`.
+    precision : PrecisionConfig
+        Number formats of the nets; see `nvnmd.tf_precision`.
     """
 
     _fit_net: Callable[..., tuple[Tensor, Tensor]] | None = None
@@ -115,24 +77,30 @@ class TfFloatModel:
         train_fitting: Sequence[bool] | None = None,
         train_types: bool = True,
         atom_ener: Sequence[float | None] = (),
+        precision: PrecisionConfig = PrecisionConfig(),  # noqa: B008
     ) -> None:
         self.relative_f = relative_f
         self.sel, self.rcut, self.rcut_smth = tuple(sel), rcut, rcut_smth
         self.axis_neuron, self.xla = axis_neuron, xla
         self._fixed, self._vacuum = weights, given_energies(atom_ener)
         layers = list(zip(weights.fit_weights, weights.fit_biases, strict=True))
-        self._embedding = [_variables(net) for net in weights.embedding]
+        nets = PreciseNets(precision)
+        self._embed_net = None if precision.descriptor == "float64" else nets.embed
+        if self._fit_net is None and precision.fitting != "float64":
+            self._fit_net = nets.fit
+        fitting = nets.fitting if self._fit_net == nets.fit else tf.float64
+        self._embedding = [_variables(net, nets.descriptor) for net in weights.embedding]
         self._fitting = [
-            _variables([(w[t], b[t]) for w, b in layers]) for t in range(len(layers[0][0]))
+            _variables([(w[t], b[t]) for w, b in layers], fitting) for t in range(len(layers[0][0]))
         ]
         trained = [True] * len(layers) if train_fitting is None else list(train_fitting)
-        nets = self._embedding if train_embedding else []
-        nets = nets + [[layer for layer, on in zip(net, trained, strict=True) if on]
-                       for net in self._fitting]  # fmt: skip
-        self._variables = [variable for net in nets for layer in net for variable in layer]
+        parts = self._embedding if train_embedding else []
+        parts = parts + [[layer for layer, on in zip(net, trained, strict=True) if on]
+                         for net in self._fitting]  # fmt: skip
+        self._variables = [variable for net in parts for layer in net for variable in layer]
         self._types: _TypeNets | None = None
         if weights.version == 1:
-            self._types = _TypeNets(weights)
+            self._types = _TypeNets(weights, nets.descriptor, fitting)
             self._variables += self._types.variables(
                 vectors=train_types, gains=train_embedding, first=trained[0])
         self._adam = Adam(self._variables, gradient_max_norm)
@@ -146,10 +114,10 @@ class TfFloatModel:
             self._fixed,
             embedding=tuple(_arrays(net) for net in self._embedding),
             fit_weights=tuple(
-                np.stack([net[k][0].numpy() for net in self._fitting]) for k in range(depth)
+                np.stack([_array(net[k][0]) for net in self._fitting]) for k in range(depth)
             ),
             fit_biases=tuple(
-                np.stack([net[k][1].numpy() for net in self._fitting]) for k in range(depth)
+                np.stack([_array(net[k][1]) for net in self._fitting]) for k in range(depth)
             ),
             **({} if self._types is None else self._types.weights),
         )
@@ -259,6 +227,7 @@ class TfFloatModel:
             terms,
             kind,
             self._fit_net,
+            self._embed_net,
         )
         total = tf.math.unsorted_segment_sum(energy, frame, layout.frames + 1)[: layout.frames]
         on_neighbors = tf.math.unsorted_segment_sum(
@@ -338,11 +307,11 @@ class _TypeNets:
     The bias of the type embedding stays as it is: it would only double what its matrix learns.
     """
 
-    def __init__(self, weights: FloatWeights) -> None:
+    def __init__(self, weights: FloatWeights, descriptor: Any, fitting: Any) -> None:
         self._fixed = weights
         self._matrices = [tf.Variable(w) for w, _ in weights.type_embedding]
-        self._net = _variables(weights.type_net)
-        self._tweight = tf.Variable(weights.tweight)
+        self._net = _variables(weights.type_net, descriptor)
+        self._tweight = tf.Variable(weights.tweight, dtype=fitting)
 
     def variables(
         self, *, vectors: bool = True, gains: bool = True, first: bool = True
@@ -361,19 +330,25 @@ class _TypeNets:
                 (w.numpy(), b) for w, b in zip(self._matrices, biases, strict=True)
             ),
             "type_net": _arrays(self._net),
-            "tweight": self._tweight.numpy(),
+            "tweight": _array(self._tweight),
         }
 
     def terms(self) -> TypeTerms:
         """What the types contribute."""
         biases = [tf.constant(bias) for _, bias in self._fixed.type_embedding]
         embedding = list(zip(self._matrices, biases, strict=True))
-        return type_terms(TfMath(), embedding, self._net, self._tweight)
+        # evaluated once per pair of types: in binary64, whatever the parameters' format
+        net = [(tf.cast(w, tf.float64), tf.cast(b, tf.float64)) for w, b in self._net]
+        return type_terms(TfMath(), embedding, net, tf.cast(self._tweight, tf.float64))
 
 
-def _variables(net: Sequence[tuple[Any, Any]]) -> list[tuple[Tensor, Tensor]]:
-    return [(tf.Variable(w), tf.Variable(b)) for w, b in net]
+def _variables(net: Sequence[tuple[Any, Any]], dtype: Any) -> list[tuple[Tensor, Tensor]]:
+    return [(tf.Variable(w, dtype=dtype), tf.Variable(b, dtype=dtype)) for w, b in net]
 
 
 def _arrays(net: Sequence[tuple[Tensor, Tensor]]) -> Net:
-    return tuple((w.numpy(), b.numpy()) for w, b in net)
+    return tuple((_array(w), _array(b)) for w, b in net)
+
+
+def _array(variable: Tensor) -> NDArray[np.float64]:
+    return variable.numpy().astype(np.float64)

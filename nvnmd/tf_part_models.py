@@ -16,7 +16,8 @@ from nvnmd.float_nets import fit
 from nvnmd.quantize.fitting import fitting_net
 from nvnmd.quantize.ops import FIX_FRAC, round_bits
 from nvnmd.quantize.tf_ops import TENSORFLOW
-from nvnmd.tf_model import TfFloatModel, TfMath
+from nvnmd.tf_math import TfMath
+from nvnmd.tf_model import TfFloatModel
 from nvnmd.tf_qnn_model import TfQuantizedModel
 from nvnmd.tf_runtime import tf
 

@@ -234,6 +234,7 @@ def _train(
         train_embedding=config.descriptor.trainable,
         train_fitting=config.fitting.trainable,
         atom_ener=config.fitting.atom_ener,
+        precision=config.precision,
         xla=_worth_compiling(train_part, valid_part, training.numb_steps) if xla is None else xla,
     )
     run = TrainingLoop("cnn", config, out_dir, model, train_part, valid_part, log, workers)

@@ -216,6 +216,10 @@ MISTAKES = [
     ("learning_rate/stop_lr", 1, "learning_rate/stop_lr: got 1, expected a number above 0"),
     ("learning_rate/decay_steps", 0, "learning_rate/decay_steps: got 0, expected an integer above"),
     ("loss/start_pref_e", -1, "loss/start_pref_e: got -1, expected a number of at least 0"),
+    ("model/descriptor/precision", "float16",
+     'model/descriptor/precision: got "float16", expected "default", "float64" or "float32" (in'),
+    ("training/mixed_precision", {"compute_prec": "float32"},
+     'training/mixed_precision/compute_prec: got "float32", expected "float16" or "bfloat16"'),
     ("model/fitting_net/atom_ener", [-1.0],
      "model/fitting_net/atom_ener: got [-1.0], expected 2 numbers or nulls, one for each type"),
     ("model/fitting_net/trainable", [True, False],
@@ -287,6 +291,17 @@ def test_systems_drawn_by_two_rules_at_once():
     document = changed("training/training_data/auto_prob", "prob_uniform")
     document["training"]["training_data"]["sys_probs"] = [0.5, 0.5]
     with pytest.raises(InputError, match="auto_prob: got a second choice besides training/traini"):
+        parse(document)
+
+
+def test_formats_of_the_nets():
+    document = changed("training/mixed_precision", {"compute_prec": "bfloat16"})
+    config = parse(document)
+    assert vars(config.precision) == {"descriptor": "float32", "fitting": "float32",
+                                      "compute": "bfloat16"}
+    assert parse(config.normalized) == config
+    document["model"] = {"fitting_net": {"precision": "float64"}}
+    with pytest.raises(InputError, match='fitting_net/precision: got "float64", expected float32'):
         parse(document)
 
 

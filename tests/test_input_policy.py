@@ -70,6 +70,9 @@ SETTINGS = {
     "training/tensorboard_freq": 5, "training/profiling": True,
     "training/profiling_file": "trace.json", "training/enable_profiler": True,
     "model[standard]/fitting_net[ener]/atom_ener": [-1.5, None],
+    "training/mixed_precision/compute_prec": "bfloat16",
+    "model[standard]/fitting_net[ener]/precision": "float32",
+    f"{DESCRIPTOR}[se_e2_a]/precision": "float32",
     "loss[ener]/enable_atom_ener_coeff": True, "loss[ener]/numb_generalized_coord": 2,
     "loss[ener]/start_pref_gf": 3.5, "loss[ener]/limit_pref_gf": 3.5,
 }
@@ -110,6 +113,8 @@ def without_twin(document: dict, path: str) -> dict:
     if path in {f"training/{key}" for key in DATA_KEYS}:
         document["training"].pop("training_data")
         document["training"]["systems"] = ["one", "two"]
+    if path == "training/mixed_precision/output_prec":
+        document["training"]["mixed_precision"] = {"compute_prec": "float16"}
     if path.startswith("training/validation_data/"):
         document["training"]["validation_data"] = {"systems": ["v"]}
     return document
@@ -205,7 +210,8 @@ def test_keys_of_the_descriptor_of_version_1():
     base["nvnmd"]["version"] = 1
     base["model"]["descriptor"] = {"sel": 60}
     inside = [entry for entry in KEYS if entry.path.startswith(f"{DESCRIPTOR}[se_atten]/")]
-    changed = {"sel": 70, "rcut": 7.0, "rcut_smth": 1.0, "seed": 6, "trainable": False}
+    changed = {"sel": 70, "rcut": 7.0, "rcut_smth": 1.0, "seed": 6, "trainable": False,
+               "precision": "float32"}
     for entry in inside:
         rule, name = find_rule(rules, entry.path), entry.path.rpartition("/")[2]
         document = copy.deepcopy(base)
