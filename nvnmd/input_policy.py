@@ -388,7 +388,8 @@ def _nvnmd() -> dict[str, Rule]:
         "nvnmd/quantize_descriptor": _honoured("With the tables of map_file; needs "
                                                "restore_descriptor. " + QUANTIZED),
         "nvnmd/quantize_fitting_net": _honoured(QUANTIZED),
-        "nvnmd/sel": _honoured("Here or in model/descriptor; the sum is at most max_nnei.",
+        "nvnmd/sel": _honoured("Here or in model/descriptor; the sum is at most max_nnei, and in "
+                               "version 1 it is all that counts.",
                                _is_sel, SEL_LIMIT),
         "nvnmd/rcut": RCUT, "nvnmd/rcut_smth": RCUT_SMTH,
         "nvnmd/type_map": _honoured("Here or in model.", lambda v: len(v) > 0,

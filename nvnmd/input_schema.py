@@ -144,7 +144,8 @@ def _descriptor(full: dict[str, Any], version: int,
     # the contract's default, for the full form
     if "sel" not in found and full["model"]["descriptor"]:
         found["sel"] = ("model/descriptor/sel", "auto")
-    slots = "one integer, the slots of all types" if version else "a list of integers"
+    slots = ("one integer, the slots of all types, or one for each" if version
+             else "a list of integers")
     for key, what in (("sel", slots), ("type_map", "a list of strings")):
         if key not in found:
             mistakes.add_text(f"nvnmd/{key}", f"missing key, expected {what}")
@@ -164,9 +165,12 @@ def _descriptor(full: dict[str, Any], version: int,
         sel = [4] * (1 if version else len(type_map))
     if version == 1 and not isinstance(sel, list):
         sel = [sel]
-    if not isinstance(sel, list) or (version == 1 and len(sel) != 1):
+    if not isinstance(sel, list) or (version == 1 and len(sel) not in (1, len(type_map))):
         mistakes.add(sel_path, sel, slots)
         mistakes.check()
+    if version == 1:
+        # of numbers for the types only the sum counts
+        sel = [sum(sel)]
     if version == 0 and len(sel) != len(type_map):
         mistakes.add(sel_path, sel, f"{len(type_map)} integers, one for each of {types_path}")
     _check_sum(sel_path, sel, full, mistakes)

@@ -28,6 +28,10 @@ def test_sel_is_one_number():
     config = parse("nvnmd")
     assert (config.version, config.descriptor.sel, config.ntypes) == (1, (96,), 2)
     assert parse("nvnmd", sel=[96]).descriptor.sel == (96,)
+    # of a number per type only the sum counts
+    listed = parse("nvnmd", sel=[40, 56])
+    assert listed.descriptor.sel == (96,) and listed == config
+    assert listed.normalized["model"]["descriptor"]["sel"] == 96
     wide = parse("nvnmd", max_nnei=256, sel=256, type_map=NAMES[:32])
     assert (wide.max_nnei, wide.descriptor.sel, wide.ntypes) == (256, (256,), 32)
 
@@ -41,7 +45,11 @@ def test_long_form_reads_back():
 
 
 @pytest.mark.parametrize("section, changes, line", [
-    ("nvnmd", {"sel": [48, 48]}, "nvnmd/sel: got [48, 48], expected one integer"),
+    ("nvnmd", {"sel": [48, 48, 4]}, "nvnmd/sel: got [48, 48, 4], expected one integer, the slots "
+                                    "of all types, or one for each"),
+    ("nvnmd", {"sel": [100, 40]}, "nvnmd/sel: got a sum of 140, expected at most"),
+    ("nvnmd", {"sel": []}, "nvnmd/sel: got [], expected"),
+    ("nvnmd", {"sel": [50, 0]}, "nvnmd/sel: got [50, 0], expected positive integers"),
     ("nvnmd", {"sel": 129}, "nvnmd/sel: got a sum of 129, expected at most nvnmd/max_nnei = 128"),
     ("nvnmd", {"type_map": NAMES},
      "nvnmd/type_map: got 33 types, expected at most 32 in version 1"),
