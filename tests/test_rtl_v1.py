@@ -20,13 +20,17 @@ from rtl_cases import (
     stimulus_of,
     trace_of,
 )
+from type_models import rattled, type_config, type_weights
 
+from nvnmd.freeze import freeze_model
 from nvnmd.hdl.export import config_for
 from nvnmd.hdl.image import build_image
 from nvnmd.hdl.taps import STAGES
+from nvnmd.mapping_files import tables_of_weights
+from nvnmd.neighbors import build_neighborhood
 from nvnmd.sim.accelerator import Atoms, patience, play, run_accelerator
 from nvnmd.sim.stimulus import expected_words
-from nvnmd.simulate import choose_atoms
+from nvnmd.simulate import choose_atoms, simulate_hood
 
 # no neighbour, one, a few, every slot filled
 COUNTS = [0, 1, 9, 5, 24, 9, 1, 13]
@@ -138,6 +142,20 @@ def test_types_that_are_absent(proof):
         atoms, center_types=np.full_like(atoms.center_types, 2),
         neighbor_types=np.ones_like(atoms.neighbor_types)))
     lone.check(lone.evaluate("absent", {"taps": list(STAGES)}), "run")
+
+
+def test_simulate_a_system_that_lacks_types(proof, tmp_path):
+    """A trained model's file and a frame of two of its three types, as `nvnmd simulate` does it."""
+    rng = np.random.default_rng(6)
+    weights, cell = type_weights(rng), rattled(rng, [0, 2, 2, 0, 2, 0, 2, 0])
+    model = freeze_model(weights, tables_of_weights(weights, 4.0, 1.0), type_config())
+    hood = build_neighborhood(cell.coord, cell.box, cell.types, model.sel, model.rcut, ntypes=3)
+    cfg = replace(small_accelerator(model), trace=True)
+    assert cfg == proof.cfg
+    found = simulate_hood(model, hood, cfg, tmp_path, build_dir=proof.builds, log=lambda _: None)
+    assert found.problems == ()
+    assert found.compared == found.expected == 8 + 4 * int(hood.mask.sum())
+    assert found.force_max < 2e-3
 
 
 @pytest.mark.slow
