@@ -83,20 +83,12 @@ def _workers(command: str) -> Iterator[Workers]:
         yield workers
 
 
-def _whole_stage(config: RunConfig) -> None:
-    """Raise InputError where only a part is restored or quantized."""
-    if len(set(vars(config.switches).values())) > 1:
-        raise InputError(f"{config.source}: nvnmd: to restore or quantize a part alone is not yet "
-                         "in this program")
-
-
 def train_cnn(args: argparse.Namespace) -> int:
     """Run `nvnmd train-cnn`."""
     from nvnmd.input_schema import for_stage, load_input
 
     with _workers("train-cnn") as workers:
         config = for_stage(load_input(args.input, warn=warn), "cnn", args.output)
-        _whole_stage(config)
         output = _folder(Path(config.cnn_folder or CNN_FOLDER))
         need("train-cnn", "train", "tensorflow")
         from nvnmd.tf_train import train_cnn as train
@@ -113,13 +105,29 @@ def train_qnn(args: argparse.Namespace) -> int:
     with _workers("train-qnn") as workers:
         output = _folder(args.output)
         config = for_stage(load_input(args.input, warn=warn), "qnn", args.cnn)
-        _whole_stage(config)
         need("train-qnn", "train", "tensorflow")
-        from nvnmd.tf_qnn import train_qnn as train
-
-        train(config, Path(config.cnn_folder or CNN_FOLDER), output, restart=args.restart, log=log,
-              overflow=args.overflow, workers=workers)
+        _train_quantized(config, output, args, workers)
     return 0
+
+
+def _train_quantized(config: RunConfig, output: Path, args: argparse.Namespace,
+                     workers: Workers) -> None:
+    """Train what the switches quantize: both halves of the network, or one."""
+    switches, folder = config.switches, Path(config.cnn_folder or CNN_FOLDER)
+    common: dict[str, Any] = {"restart": args.restart, "log": log, "overflow": args.overflow,
+                              "workers": workers}
+    if not switches.quantize_descriptor:
+        from nvnmd.tf_train import train_cnn as train_float_descriptor
+
+        train_float_descriptor(config, output, **common)
+    elif switches.quantize_fitting_net:
+        from nvnmd.tf_qnn import train_qnn
+
+        train_qnn(config, folder, output, **common)
+    else:
+        from nvnmd.tf_table_stage import train_table_descriptor
+
+        train_table_descriptor(config, folder, output, **common)
 
 
 def build_map(args: argparse.Namespace) -> int:

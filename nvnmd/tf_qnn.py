@@ -6,21 +6,23 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nvnmd.batches import NeighborCache
 from nvnmd.checkpoint import Checkpoint, unprefixed
-from nvnmd.config import RunConfig
+from nvnmd.config import RunConfig, Switches
 from nvnmd.data import System
 from nvnmd.data_mixed import pools
 from nvnmd.deepmd_config import deepmd_config
-from nvnmd.deepmd_files import read_dict, write_dict
+from nvnmd.deepmd_files import write_dict
 from nvnmd.errors import InputError, ModelFileError, RangeError
 from nvnmd.freeze import freeze_model
-from nvnmd.mapping_files import MAP_FILE, read_map
+from nvnmd.initial_weights import initial_weights
+from nvnmd.input_stage import settled
+from nvnmd.mapping.build import Tables
+from nvnmd.mapping_files import read_map
 from nvnmd.mixed_batches import FrameDraws
 from nvnmd.model_extras import stage_extras
 from nvnmd.neighbors import Overflow
@@ -29,6 +31,8 @@ from nvnmd.qnn_batches import QuantizedBatch, QuantizedFrames
 from nvnmd.quantize.forces import assemble_forces
 from nvnmd.quantize.model import Model
 from nvnmd.quantize.reference import evaluate_atoms
+from nvnmd.restore import read_weights, restored
+from nvnmd.statistics_file import training_statistics
 from nvnmd.tf_qnn_model import TfQuantizedModel
 from nvnmd.training_loop import (
     TrainingLoop,
@@ -79,7 +83,7 @@ class QnnResult:
     seconds_per_step: float
 
 
-class _Part:
+class Part:
     """A part of the data with its sampler and its frames' constants."""
 
     def __init__(
@@ -116,6 +120,7 @@ def train_qnn(
     """Train the fitting nets of the quantized network, and write the frozen model.
 
     Embedding nets, statistics and tables are those of the continuous stage and stay as they are.
+    Without `restore_fitting_net` the fitting nets are drawn anew.
 
     Parameters
     ----------
@@ -152,11 +157,11 @@ def train_qnn(
     """
     workers = OneWorker() if workers is None else workers
     with guarded(workers):
-        return _train(config, cnn_dir, out_dir, restart, log if workers.place.chief else _quiet,
+        return _train(config, cnn_dir, out_dir, restart, log if workers.place.chief else quiet,
                       overflow, workers)
 
 
-def _quiet(line: str) -> None:
+def quiet(line: str) -> None:
     """Take the lines of workers that are not the chief."""
 
 
@@ -171,24 +176,31 @@ def _train(
 ) -> QnnResult:
     """Do the part of one worker."""
     config, chief = with_shared_seeds(config, workers), workers.place.chief
-    weights = before = _load_cnn(cnn_dir, config)
-    tables = read_map(cnn_dir / MAP_FILE)
+    switches = settled(config.switches, "qnn")
+    if not (switches.quantize_descriptor and switches.quantize_fitting_net):
+        raise InputError(f"{config.source}: nvnmd/quantize_*: a half alone is not the training of "
+                         "the quantized network")
+    weights, tables = load_stage(config, cnn_dir)
+    training = config.training
+    systems, neighbors = load_data(config, training.systems, overflow, training.set_prefix)
+    log(f"training data: {summary(systems)}")
+    first_stage = weights
+    if not switches.restore_fitting_net:
+        weights = with_fresh_fitting(weights, config, neighbors, log)
+    before = weights
     checkpoint = None
     if restart is not None:
         checkpoint = load_restart(restart, config, "qnn")
-        weights = _checkpoint_weights(checkpoint, weights, restart, cnn_dir)
+        weights = checkpoint_weights(checkpoint, weights, restart, cnn_dir)
     weights = with_shared_weights(weights, workers)
     start = freeze_model(weights, tables, config)
     if chief:
         prepare_folder(config, out_dir)
 
-    training = config.training
-    systems, neighbors = load_data(config, training.systems, overflow, training.set_prefix)
-    log(f"training data: {summary(systems)}")
     check_same(workers, input_document=config.normalized, data=data_facts(systems),
                checkpoint=None if checkpoint is None else checkpoint.step,
                model=start.digest)
-    train_part = _Part(systems, training.batch_size, start, neighbors, training.seed,
+    train_part = Part(systems, training.batch_size, start, neighbors, training.seed,
                        training.auto_prob, training.sys_probs, workers.place,
                        training.mixed_batch)
     frames = train_part.frames
@@ -196,7 +208,7 @@ def _train(
     _reference(start, frames, neighbors)
     valid_part = None
     if training.validation_systems:
-        valid_part = _validation(config, start, overflow, log)
+        valid_part = validation_part(config, start, overflow, log)
     model = TfQuantizedModel(start, weights, relative_f=config.loss.relative_f,
                              gradient_max_norm=training.gradient_max_norm,
                              train_fitting=config.fitting.trainable,
@@ -212,10 +224,10 @@ def _train(
     frozen = freeze_model(model.weights, tables, config, origin=origin)
     _check_against_reference(model, frozen, frames, neighbors)
     # the first stage's weights, not the checkpoint's: a continued run ends as an uninterrupted one
-    trained = on_grid(model.weights, before)
+    trained = on_grid(model.weights, before if switches.restore_fitting_net else None)
     frozen = freeze_model(trained, tables, config, origin=origin)
     trained = dataclasses.replace(trained, t_bias_atom_e=frozen.t_bias_atom_e)
-    frozen = dataclasses.replace(frozen, extras=stage_extras(frozen, before))
+    frozen = dataclasses.replace(frozen, extras=stage_extras(frozen, first_stage))
     log("check: the first frame's energies and forces have the bits of the integer reference")
     if chief:
         bare = dataclasses.replace(
@@ -234,53 +246,50 @@ def _train(
     )
 
 
-def _validation(config: RunConfig, model: Model, overflow: Overflow, log: Log) -> _Part:
+def validation_part(config: RunConfig, model: Model, overflow: Overflow, log: Log) -> Part:
     """Read the validation part."""
     training = config.training
     systems, neighbors = load_data(
         config, training.validation_systems, overflow, training.validation_set_prefix)
     log(f"validation data: {summary(systems)}")
     sizes = training.validation_batch_size or (1,) * len(pools(systems))
-    return _Part(systems, sizes, model, neighbors, training.seed,
+    return Part(systems, sizes, model, neighbors, training.seed,
                  training.validation_auto_prob, training.validation_sys_probs)
 
 
-def _load_cnn(folder: Path, config: RunConfig) -> FloatWeights:
-    """Read the weights of the continuous stage and check that they belong to this input."""
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder, expected the output of train-cnn (--cnn DIR)")
-    file = folder / "weight.npy"
-    weights = FloatWeights.from_deepmd(read_dict(file), str(file))
-    if not all(weights.embedding) or (weights.version == 1 and not weights.type_net):
-        raise ModelFileError(f"{file}: holds no embedding nets, expected the file of train-cnn")
-    found = read_dict(folder / "config.npy")
-    wanted = deepmd_config(config, weights)
-    for section, key, name in (
-        ("ctrl", "VERSION", "version"),
-        ("ctrl", "MAX_NNEI", "max_nnei"),
-        ("dpin", "type_map", "type_map"),
-        ("dscp", "sel", "sel"),
-        ("dscp", "rcut", "rcut"),
-        ("dscp", "rcut_smth", "rcut_smth"),
-        ("dscp", "neuron", "neuron"),
-        ("dscp", "axis_neuron", "axis_neuron"),
-        ("fitn", "neuron", "fitting neuron"),
-    ):
-        theirs = _plain(found.get(section, {}).get(key))
-        ours = _plain(wanted[section][key])
-        if theirs != ours:
-            raise InputError(
-                f"{folder}/config.npy: trained with {name} = {theirs}, the input has {ours}"
-            )
-    return weights
+def load_stage(config: RunConfig, folder: Path) -> tuple[FloatWeights, Tables]:
+    """Read weights and tables of the continuous stage, and check that they belong to this input.
+
+    Parameters
+    ----------
+    config : RunConfig
+        The run; its files, where it names some, else those in the folder.
+    folder : Path
+        Of the continuous stage.
+    """
+    named = config.files
+    weight_file, config_file, map_file = (
+        Path(getattr(named, f"{key}_file") or folder / f"{key}.npy")
+        for key in ("weight", "config", "map"))
+    if not weight_file.parent.is_dir():
+        raise InputError(f"{weight_file.parent}: no such folder, expected the output of train-cnn "
+                         "(--cnn DIR)")
+    weights = read_weights(weight_file, config, config_file=config_file)
+    return weights, read_map(map_file)
 
 
-def _plain(value: Any) -> Any:
-    """Return NumPy values and sequences as plain lists and numbers."""
-    return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
+def with_fresh_fitting(
+    weights: FloatWeights, config: RunConfig, neighbors: NeighborCache, log: Log
+) -> FloatWeights:
+    """Return weights with fitting nets drawn anew and the energies of the data's types."""
+    statistics = training_statistics(config, neighbors, log)
+    drawn = initial_weights(config.descriptor, config.fitting, statistics, config.version)
+    keep = Switches(restore_descriptor=True, restore_fitting_net=False)
+    found = restored(drawn, weights, keep)
+    return dataclasses.replace(found, min_nbor_dist=weights.min_nbor_dist)
 
 
-def _checkpoint_weights(
+def checkpoint_weights(
     checkpoint: Checkpoint, cnn: FloatWeights, source: Path, folder: Path
 ) -> FloatWeights:
     """Take the weights of a checkpoint, which must have grown from this continuous stage."""

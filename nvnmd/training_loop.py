@@ -16,6 +16,7 @@ from nvnmd.checkpoint import Checkpoint, prefixed, unprefixed
 from nvnmd.config import RunConfig
 from nvnmd.data import System, load_systems
 from nvnmd.errors import InputError, NvnmdError
+from nvnmd.input_stage import settled
 from nvnmd.lcurve import LearningCurve
 from nvnmd.loss_terms import (
     COLUMNS,
@@ -223,7 +224,7 @@ class TrainingLoop(Generic[Batch]):
                 "try a smaller start_lr"
             )
         state: dict[str, Any] = {
-            "model": model_settings(self.config),
+            "model": model_settings(self.config, self.kind),
             "training": self.training.sampler.state(),
             "validation": None if self.validation is None else self.validation.sampler.state(),
         }
@@ -335,9 +336,13 @@ def warn_dropped(cache: NeighborCache, log: Log) -> None:
         )
 
 
-def model_settings(config: RunConfig) -> dict[str, Any]:
+def model_settings(config: RunConfig, kind: str) -> dict[str, Any]:
     """Return the settings that a checkpoint's weights depend on."""
+    switches = settled(config.switches, kind)
+    halves = {"descriptor": switches.quantize_descriptor,
+              "fitting_net": switches.quantize_fitting_net}
     return {
+        "quantize": [name for name, on in halves.items() if on],
         "version": config.version,
         "type_map": list(config.type_map),
         "sel": list(config.descriptor.sel),
@@ -351,7 +356,7 @@ def model_settings(config: RunConfig) -> dict[str, Any]:
 
 def _check_settings(checkpoint: Checkpoint, source: Path, config: RunConfig) -> None:
     """Raise InputError if a checkpoint belongs to another model."""
-    for key, wanted in model_settings(config).items():
+    for key, wanted in model_settings(config, checkpoint.kind).items():
         found = checkpoint.state.get("model", {}).get(key)
         if found != wanted:
             raise InputError(f"{source}: written with {key} = {found}, the input has {wanted}")

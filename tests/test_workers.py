@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -49,6 +50,28 @@ def test_a_wrong_tf_config_is_one_line(text, words):
     with pytest.raises(InputError, match=words) as caught:
         place_of({"TF_CONFIG": text})
     assert len(str(caught.value).splitlines()) == 1
+
+
+def test_the_slurm_script_of_the_documentation(tmp_path):
+    text = (HERE.parent / "docs" / "distributed.md").read_text(encoding="utf-8")
+    (script,) = (part for part in re.findall(r"```sh\n(.*?)```", text, re.S) if "#SBATCH" in part)
+    programs = {
+        "scontrol": 'test "$*" = "show hostnames n[1-3]" && printf "n1\\nn2\\nn3\\n"',
+        "srun": 'while [[ $1 == --* ]]; do shift; done\n'
+                'for i in 0 1 2; do SLURM_PROCID=$i "$@"; done',
+        "nvnmd": 'test "$*" = "train-cnn input.json" && echo "$TF_CONFIG"',
+    }
+    for name, body in programs.items():
+        (tmp_path / name).write_text(f"#!/bin/bash\n{body}\n")
+        (tmp_path / name).chmod(0o755)
+    settings = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_JOB_NODELIST": "n[1-3]",
+                "SLURM_CPUS_PER_TASK": "16"}
+    done = subprocess.run(["bash", "-c", script], env=settings, capture_output=True, text=True,
+                          check=True)
+    found = [place_of({"TF_CONFIG": line}) for line in done.stdout.splitlines()]
+    assert found == [Place(0, 3), Place(1, 3), Place(2, 3)]
+    cluster = json.loads(done.stdout.splitlines()[0])["cluster"]
+    assert cluster == {"worker": ["n1:29500", "n2:29500", "n3:29500"]}
 
 
 def test_rate_factors():

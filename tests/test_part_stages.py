@@ -1,0 +1,169 @@
+"""Stages that restore or quantize a part: what they start from, what stays, what comes out."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from test_train_qnn import curve, quiet, run_config, stage  # noqa: F401
+
+from nvnmd.config import StageFiles, Switches
+from nvnmd.deepmd_files import read_dict
+from nvnmd.errors import InputError, ModelFileError
+from nvnmd.float_model import predict_float
+from nvnmd.freeze import freeze_model
+from nvnmd.mapping_files import tables_of_weights
+from nvnmd.quantize.fitting import fitting_net
+from nvnmd.restore import read_weights
+from nvnmd.weight_grid import on_grid
+from nvnmd.weights import FloatWeights
+
+pytest.importorskip("tensorflow", reason="TensorFlow is not installed")
+
+from nvnmd.batches import make_layouts, pack
+from nvnmd.qnn_batches import QuantizedFrames
+from nvnmd.tf_part_models import FixedFittingModel, TableDescriptorModel
+from nvnmd.tf_qnn import train_qnn
+from nvnmd.tf_table_stage import train_table_descriptor
+from nvnmd.tf_train import train_cnn
+from nvnmd.training_loop import load_data
+
+SHAPE = {"sel": (12, 12), "rcut": 4.0, "rcut_smth": 1.0, "axis_neuron": 2}
+DESCRIPTOR = ("embedding.", "davg", "dstd")
+FITTING = ("fitting.", "t_bias_atom_e")
+
+
+def switched(config, command, *, weight_file=None, **switches):
+    """The run with switches; those left out are the command's."""
+    return dataclasses.replace(
+        config, stage=command, switches=Switches(**switches),
+        files=StageFiles(weight_file=None if weight_file is None else str(weight_file)))
+
+
+def same(one, other, names):
+    """Whether all arrays whose names begin so are equal, and whether all differ."""
+    pairs = [(array, other.arrays()[name]) for name, array in one.arrays().items()
+             if name.startswith(names)]
+    equal = [np.array_equal(a, b) for a, b in pairs]
+    return all(equal), not any(equal)
+
+
+def descriptor_frames(folder, config):
+    """Data, neighbours and the first two frames' layout of the test's system."""
+    systems, cache = load_data(config, (str(folder / "data"),), "error")
+    return systems, cache, make_layouts(systems, [2], SHAPE["sel"])[0]
+
+
+def test_continuous_stage_with_a_restored_descriptor(stage, tmp_path):  # noqa: F811
+    folder, weights = stage
+    config = switched(run_config(folder, 3), "cnn", restore_descriptor=True,
+                      weight_file=folder / "cnn" / "weight.npy")
+    found = train_cnn(config, tmp_path / "out", log=quiet, xla=False).weights
+    assert same(found, weights, DESCRIPTOR) == (True, False)
+    assert same(found, weights, FITTING) == (False, True)
+    # the tables are those of the restored nets; the smallest distance holds for both data
+    assert found.min_nbor_dist == weights.min_nbor_dist
+    before, after = (read_dict(folder / "cnn" / "map.npy"), read_dict(tmp_path / "out" / "map.npy"))
+    np.testing.assert_array_equal(before["g"], after["g"])
+    with pytest.raises(InputError, match="restore_descriptor: got true, expected false together "
+                                         "with --init-model"):
+        train_cnn(config, tmp_path / "no", log=quiet, init_model=tmp_path / "out" / "weights.npz")
+
+
+def test_continuous_stage_with_restored_fitting_nets(stage, tmp_path):  # noqa: F811
+    folder, weights = stage
+    config = switched(run_config(folder, 1, lr=0.0), "cnn", restore_fitting_net=True,
+                      weight_file=folder / "cnn" / "weight.npy")
+    found = train_cnn(config, tmp_path, log=quiet, xla=False).weights
+    assert same(found, on_grid(weights), FITTING) == (True, False)
+    assert same(found, weights, ("embedding.",)) == (False, True)
+
+
+def test_quantized_descriptor_with_float_fitting_nets(stage, tmp_path):  # noqa: F811
+    folder, weights = stage
+    config = switched(run_config(folder, 12), "qnn", quantize_fitting_net=False)
+    out = tmp_path / "half"
+    result = train_table_descriptor(config, folder / "cnn", out, log=quiet)
+    losses = [float(line.split()[1]) for line in curve(out)]
+    assert losses[-1] < 0.8 * losses[0]
+    assert same(result.weights, weights, (*DESCRIPTOR, "t_bias_atom_e")) == (True, False)
+    assert same(result.weights, weights, ("fitting.",)) == (False, True)
+    assert (out / "map.npy").read_bytes() == (folder / "cnn" / "map.npy").read_bytes()
+    # its folder is that of a first stage
+    whole = train_qnn(switched(run_config(folder, 0), "qnn"), out, tmp_path / "whole", log=quiet)
+    for k, trained in enumerate(result.weights.fit_weights):
+        np.testing.assert_array_equal(whole.model.fit_weights[k], trained)
+    # a checkpoint of this stage is none of the whole quantized stage
+    with pytest.raises(InputError, match=r"written with quantize = \['descriptor'\], the input"):
+        train_qnn(run_config(folder, 20), folder / "cnn", tmp_path / "no", restart=out, log=quiet)
+
+
+def test_half_quantized_models_lie_between_the_whole_ones(stage):  # noqa: F811
+    folder, weights = stage
+    config = run_config(folder, 1)
+    systems, cache, layout = descriptor_frames(folder, config)
+    system, types = systems[0], systems[0].types
+    order = np.argsort(types, kind="stable")
+    found = [predict_float(weights, system.coord[k], system.cell(k), types, **SHAPE)
+             for k in range(2)]
+    force = np.array([one.force[order] for one in found])
+
+    model = freeze_model(weights, tables_of_weights(weights, 4.0, 1.0), config)
+    frames = QuantizedFrames(model, cache)
+    table = TableDescriptorModel(model, weights).predict(frames.batch(0, [0, 1]), once=True)
+    np.testing.assert_allclose(table.energy, [one.energy for one in found], rtol=0, atol=1e-5)
+    np.testing.assert_allclose(table.force, force, rtol=0, atol=5e-6)
+    # not the same: the tables cut their numbers to 20 bits
+    assert np.abs(table.force - force).max() > 1e-9
+
+    fixed = FixedFittingModel(weights, **SHAPE)
+    batch = pack(cache, 0, [0, 1], layout)
+    energy, atomic, by_row, _ = fixed.predict(batch)
+    np.testing.assert_allclose(energy, [one.energy for one in found], rtol=0, atol=1e-5)
+    rows = np.array([by_row[batch.frame == k] for k in range(2)])
+    np.testing.assert_allclose(rows, force, rtol=0, atol=5e-6)
+    # every energy is a whole number of the fixed format's units
+    units = (atomic - np.repeat(weights.t_bias_atom_e, layout.atoms)) * 2.0**23
+    np.testing.assert_allclose(units, np.round(units), rtol=0, atol=1e-6)
+
+
+def test_float_descriptor_with_quantized_fitting_nets(stage, tmp_path):  # noqa: F811
+    folder, weights = stage
+    config = switched(run_config(folder, 2), "qnn", quantize_descriptor=False,
+                      restore_descriptor=False, weight_file=folder / "cnn" / "weight.npy")
+    result = train_cnn(config, tmp_path / "half", log=quiet, xla=False)
+    # the descriptor is trained, too
+    assert same(result.weights, weights, ("embedding.",)) == (False, True)
+    assert same(result.weights, weights, ("davg", "dstd"))[0] is False
+    assert len(curve(tmp_path / "half")) == 2
+    # the trained nets are on the grid: the fixed-point net takes them as they are
+    d = np.random.default_rng(0).normal(size=(3, 16))
+    nets = [[w[0] for w in result.weights.fit_weights], [b[0] for b in result.weights.fit_biases]]
+    assert np.isfinite(fitting_net(d, *nets).out).all()
+
+
+def test_quantized_stage_with_fresh_fitting_nets(stage, tmp_path):  # noqa: F811
+    folder, weights = stage
+    config = switched(run_config(folder, 1, lr=0.0), "qnn", restore_fitting_net=False)
+    model = train_qnn(config, folder / "cnn", tmp_path, log=quiet).model
+    for k, array in enumerate(weights.fit_weights):
+        assert not np.any(model.fit_weights[k] == array)
+    np.testing.assert_array_equal(model.davg, weights.davg)
+    assert not np.array_equal(model.t_bias_atom_e, weights.t_bias_atom_e)
+
+
+def test_weights_that_do_not_fit(stage, tmp_path):  # noqa: F811
+    folder, weights = stage
+    bare = dataclasses.replace(weights, embedding=((),) * 2)
+    from nvnmd.deepmd_files import write_dict
+
+    file = tmp_path / "weight.npy"
+    write_dict(file, bare.to_deepmd(SHAPE["sel"]))
+    config = run_config(folder, 1)
+    assert isinstance(read_weights(file, config, embedding=False), FloatWeights)
+    with pytest.raises(ModelFileError, match="holds no embedding nets, expected the file of"):
+        read_weights(file, config)
+    other = dataclasses.replace(config, fitting=dataclasses.replace(config.fitting, neuron=(8, 8)))
+    with pytest.raises(InputError, match=r"2 types and widths \[4, 8\], \[16, 16\]; the input has"):
+        read_weights(folder / "cnn" / "weight.npy", other)
