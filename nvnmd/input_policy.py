@@ -111,7 +111,6 @@ def _names_file(value: str) -> bool:
     return bool(value.rsplit("/", 1)[-1])
 
 
-NOT_YET = "not yet in this program"
 AUTO_FACTOR = 1.1
 SEL_LIMIT = 'positive integers, "auto" or "auto:FACTOR"'
 STYLES = '"prob_uniform", "prob_sys_size" or "prob_sys_size;BEGIN:END:WEIGHT;..."'

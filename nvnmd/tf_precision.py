@@ -40,7 +40,7 @@ class PreciseNets:
         layers = [(_cast(w, self._embed_in), _cast(b, self._embed_in)) for w, b in net]
         g, dg = embed(TfMath(), layers, _cast(s, self._embed_in))
         # parameters' format first: what it does not hold is lost
-        return tuple(_cast(_cast(x, self.descriptor), tf.float64) for x in (g, dg))  # type: ignore[return-value]
+        return tuple(_cast(_cast(x, self.descriptor), tf.float64) for x in (g, dg))
 
     def fit(self, net: Net, d: Tensor, first: Tensor | None) -> tuple[Tensor, Tensor]:
         """`nvnmd.float_nets.fit`; parameters, d and first of any format, results binary64."""
