@@ -18,11 +18,14 @@ from nvnmd.deepmd_config import deepmd_config, s_range
 from nvnmd.deepmd_files import write_dict
 from nvnmd.errors import InputError, ModelFileError
 from nvnmd.initial_weights import initial_weights
+from nvnmd.input_stage import settled
 from nvnmd.mixed_batches import FrameDraws
 from nvnmd.neighbors import Overflow
 from nvnmd.progress import Log
+from nvnmd.restore import check_sizes, read_weights, restored
 from nvnmd.statistics_file import training_statistics
 from nvnmd.tf_model import TfFloatModel
+from nvnmd.tf_part_models import FixedFittingModel
 from nvnmd.training_loop import (
     TrainingLoop,
     data_facts,
@@ -114,6 +117,10 @@ def train_cnn(
 ) -> CnnResult:
     """Train the float model and write everything the next stage needs.
 
+    With `restore_descriptor` the embedding nets and the statistics are those of `weight_file` and
+    stay so; with `restore_fitting_net` the fitting nets begin with those there. Under train-qnn,
+    where only `quantize_fitting_net` is true, the fitting nets are quantized.
+
     Parameters
     ----------
     config : RunConfig
@@ -173,7 +180,17 @@ def _train(
 ) -> CnnResult:
     """Do the part of one worker."""
     config, chief = with_shared_seeds(config, workers), workers.place.chief
-    checkpoint = None if restart is None else load_restart(restart, config, "cnn")
+    kind = "qnn" if config.stage == "qnn" else "cnn"
+    switches = settled(config.switches, kind)
+    if switches.quantize_descriptor:
+        raise InputError(f"{config.source}: nvnmd/quantize_descriptor: got true, expected false "
+                         "for the training of a float descriptor")
+    restores = switches.restore_descriptor or switches.restore_fitting_net
+    if restores and init_model is not None:
+        name = "descriptor" if switches.restore_descriptor else "fitting_net"
+        raise InputError(f"{config.source}: nvnmd/restore_{name}: got true, expected false "
+                         "together with --init-model, which restores everything")
+    checkpoint = None if restart is None else load_restart(restart, config, kind)
     if chief:
         prepare_folder(config, out_dir)
 
@@ -205,6 +222,10 @@ def _train(
         weights = initial_weights(
             config.descriptor, config.fitting, statistics, config.version
         )
+        if restores:
+            file = Path(config.files.weight_file or "")
+            source = read_weights(file, config, embedding=bool(switches.restore_descriptor))
+            weights = restored(weights, source, switches)
     check_same(workers, input_document=config.normalized, data=data_facts(systems),
                checkpoint=None if checkpoint is None else checkpoint.step)
     weights = with_shared_weights(weights, workers)
@@ -223,7 +244,8 @@ def _train(
         sizes = training.validation_batch_size or (1,) * len(pools(valid_systems))
         valid_part = _Part(valid_systems, sizes, valid_cache, slots, training.seed,
                            training.validation_auto_prob, training.validation_sys_probs)
-    model = TfFloatModel(
+    model_class = FixedFittingModel if switches.quantize_fitting_net else TfFloatModel
+    model = model_class(
         weights,
         sel=config.descriptor.sel,
         rcut=config.descriptor.rcut,
@@ -231,13 +253,14 @@ def _train(
         axis_neuron=config.descriptor.axis_neuron,
         relative_f=config.loss.relative_f,
         gradient_max_norm=training.gradient_max_norm,
-        train_embedding=config.descriptor.trainable,
+        train_embedding=config.descriptor.trainable and not switches.restore_descriptor,
+        train_types=not switches.restore_descriptor,
         train_fitting=config.fitting.trainable,
         atom_ener=config.fitting.atom_ener,
         precision=config.precision,
         xla=_worth_compiling(train_part, valid_part, training.numb_steps) if xla is None else xla,
     )
-    run = TrainingLoop("cnn", config, out_dir, model, train_part, valid_part, log, workers)
+    run = TrainingLoop(kind, config, out_dir, model, train_part, valid_part, log, workers)
     if checkpoint is not None:
         run.restore(checkpoint)
         log(f"continuing at step {checkpoint.step}")
@@ -273,16 +296,5 @@ def _load_initial(path: Path, config: RunConfig) -> FloatWeights:
             raise error
         checkpoint = load_restart(path, config, "cnn")
         return FloatWeights.from_arrays(unprefixed(checkpoint.arrays, "weights"))
-    widths = tuple(bias.shape[0] for _, bias in weights.embedding[0])
-    hidden = tuple(bias.shape[1] for bias in weights.fit_biases[:-1])
-    if weights.version != config.version:
-        raise InputError(
-            f"{path}: weights of version {weights.version}, the input has {config.version}"
-        )
-    wanted = (config.ntypes, config.descriptor.neuron, config.fitting.neuron)
-    if (weights.ntypes, widths, hidden) != wanted:
-        raise InputError(
-            f"{path}: {weights.ntypes} types and widths {list(widths)}, {list(hidden)}; "
-            f"the input has {wanted[0]} types and {list(wanted[1])}, {list(wanted[2])}"
-        )
+    check_sizes(weights, path, config)
     return weights
