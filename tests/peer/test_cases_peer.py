@@ -6,9 +6,7 @@ where its data are present, water. About a minute and a half of one core each.
 
 from __future__ import annotations
 
-import subprocess
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,33 +20,20 @@ from golden_checks import (
     neighbours,
     neighbours_of,
 )
-from test_peer import peer_python
 
 import nvnmd
 from nvnmd.quantize.reference import evaluate_atoms
 
-HERE = Path(__file__).resolve().parent
 LEAST_FORCE = 1e-3
 """Forces of a frame may cancel by symmetry; their bound then is that of forces of 1e-3 eV/Å."""
 
 pytestmark = pytest.mark.peer
 
 
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory):
-    """Folder of a run by name; each is trained once, when it is asked for."""
-    done: dict[str, Path] = {}
-
-    def folder(name: str, *arguments: str) -> Path:
-        if name not in done:
-            path = tmp_path_factory.mktemp(name)
-            command = [peer_python(), str(HERE / "case_run.py"), name, str(path), *arguments]
-            ended = subprocess.run(command, capture_output=True, text=True)
-            assert ended.returncode == 0, ended.stderr[-3000:]
-            done[name] = path
-        return done[name]
-
-    return folder
+@pytest.fixture
+def folders(made_by):
+    """Folder of a run by name."""
+    return lambda name, *after: made_by("case_run.py", name, after=after)
 
 
 @pytest.fixture(params=["molecules", "metals", "water"])
@@ -56,8 +41,7 @@ def folder(request, folders):
     """A run's folder."""
     if request.param != "water":
         return folders(request.param)
-    water = request.getfixturevalue("shared") / "data" / "water"
-    return folders("water", str(water))
+    return folders("water", str(request.getfixturevalue("shared") / "data" / "water"))
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_peer import peer_python
+from peer_env import peer_python
 
 from nvnmd.deepmd_export import export_deepmd
 from nvnmd.deepmd_files import read_dict
@@ -29,13 +29,12 @@ def call(script: str, *arguments: str) -> None:
 
 
 @pytest.mark.parametrize(("capacity", "ntypes"), [(128, 3), (256, 2)])
-def test_second_stage_from_an_exported_folder(capacity, ntypes, tmp_path):
+def test_second_stage_from_an_exported_folder(capacity, ntypes, reference, tmp_path):
     """Every weight and every byte of model.pb as from DeePMD-kit's own folder.
 
     Once with the tables as DeePMD-kit wrote them, once with the model's flt values.
     """
-    own = tmp_path / "own"
-    call("reference_run.py", str(capacity), str(ntypes), str(own))
+    own = reference(capacity, ntypes)
     model = import_model(own)
     expected = (own / "nvnmd_qnn" / "model.pb").read_bytes()
     assert encode_model(model) == expected

@@ -19,8 +19,8 @@ from golden_checks import (
     neighbours_of,
 )
 from golden_data import folder_frames, load_type_folder
+from peer_env import peer_python
 from test_exchange import OTHER_FILES, STAGE_FILES, same
-from test_peer import peer_python
 
 from nvnmd.deepmd_export import export_deepmd
 from nvnmd.deepmd_files import read_dict
