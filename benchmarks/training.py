@@ -8,9 +8,10 @@ Both sides read the same input document and the same data, run one after the oth
 number of threads and pinned to as many cores. Per run three figures: seconds of the whole process
 (imports, neighbour lists, statistics, tables, compilation included), seconds of the training loop
 as the program's own log gives them (compilation included), and the same of the loop's second half,
-where everything is compiled. Processor seconds stand beside the wall time of the process: on a busy
-machine they say more. A stage's time to a force RMSE counts from the process's start to the first
-row of its `lcurve.out` from which on the mean of five rows is below the target.
+where everything is compiled. Processor times stand beside the wall times: on a busy machine they
+say more; that of the second half is read when rows of `lcurve.out` appear. A stage's time to a
+force RMSE counts from the process's start to the first row of its `lcurve.out` at which the mean
+of the last five rows is below the target.
 """
 
 from __future__ import annotations
@@ -36,7 +37,11 @@ AVERAGED_ROWS = 5
 
 @dataclass
 class Run:
-    """One process: seconds in all, of its processors, of its loop and of the loop's second half."""
+    """One process: seconds in all, of its processors and of its loop.
+
+    `late` and `late_cpu` are seconds per step of the loop's second half; a row of `rows` is the
+    step, the seconds since the start, those of the processors, and the force RMSE.
+    """
 
     wall: float
     cpu: float
@@ -44,14 +49,15 @@ class Run:
     steps: int
     loop: float
     late: float
-    rows: list[tuple[float, float]] = field(default_factory=list)
+    late_cpu: float
+    rows: list[tuple[int, float, float, float]] = field(default_factory=list)
 
     def reached(self, target: float) -> float | None:
         """Seconds until the force RMSE was below the target, None if it never was."""
         for end in range(AVERAGED_ROWS, len(self.rows) + 1):
-            some = [rmse for _, rmse in self.rows[end - AVERAGED_ROWS : end]]
+            some = [rmse for *_, rmse in self.rows[end - AVERAGED_ROWS : end]]
             if sum(some) / AVERAGED_ROWS <= target:
-                return self.rows[end - 1][0]
+                return self.rows[end - 1][1]
         return None
 
 
@@ -75,7 +81,17 @@ def document(name: str, folders: list[Path], stage: str, batch: int, steps: int)
     }
 
 
-def force_rows(file: Path, known: list[tuple[float, float]], seconds: float) -> None:
+def processor_seconds(pid: int) -> float:
+    """What a running process has used so far, 0 if it has ended."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return 0.0
+    used = text.rpartition(")")[2].split()[11:13]
+    return sum(map(int, used)) / os.sysconf("SC_CLK_TCK")
+
+
+def new_rows(file: Path, known: list, seconds: float, pid: int) -> None:
     """Add the rows of a learning curve that are new, with the time they appeared."""
     try:
         lines = file.read_text().splitlines()
@@ -85,7 +101,8 @@ def force_rows(file: Path, known: list[tuple[float, float]], seconds: float) -> 
     rows = [line.split() for line in lines if line and not line.startswith("#")]
     for row in rows[len(known) :]:
         if len(row) == len(names):
-            known.append((seconds, float(row[names.index("rmse_f_trn")])))
+            known.append((int(row[0]), seconds, processor_seconds(pid),
+                          float(row[names.index("rmse_f_trn")])))
 
 
 def watch(command: list[str], folder: Path, curve: Path, threads: int, log: Path) -> Run:
@@ -96,14 +113,14 @@ def watch(command: list[str], folder: Path, curve: Path, threads: int, log: Path
                TF_NUM_INTRAOP_THREADS=count, TF_NUM_INTEROP_THREADS=count,
                NUMBA_NUM_THREADS=count, TF_CPP_MIN_LOG_LEVEL="2")
     cores = sorted(os.sched_getaffinity(0))[-threads:]
-    rows: list[tuple[float, float]] = []
+    rows: list[tuple[int, float, float, float]] = []
     begin = time.monotonic()
     with open(log, "w") as output:
         child = subprocess.Popen(command, cwd=folder, env=env, stdout=output, stderr=output,
                                  preexec_fn=lambda: os.sched_setaffinity(0, cores))
         while True:
+            new_rows(curve, rows, time.monotonic() - begin, child.pid)
             pid, status, usage = os.wait4(child.pid, os.WNOHANG)
-            force_rows(curve, rows, time.monotonic() - begin)
             if pid:
                 break
             time.sleep(0.05)
@@ -112,7 +129,8 @@ def watch(command: list[str], folder: Path, curve: Path, threads: int, log: Path
     if child.returncode != 0:
         tail = "\n".join(log.read_text().splitlines()[-20:])
         raise SystemExit(f"{' '.join(command)} failed in {folder}:\n{tail}")
-    return Run(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024.0, 0, 0.0, 0.0, rows)
+    return Run(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024.0, 0, 0.0, 0.0, 0.0,
+               rows)
 
 
 def theirs(python: str, folder: Path, stage: str, threads: int) -> Run:
@@ -144,6 +162,8 @@ def timed(run: Run, pieces: list[tuple[int, float]]) -> Run:
     half = len(pieces) // 2
     late = sum(seconds for _, seconds in pieces[half:])
     run.late = late / max(run.steps - pieces[half - 1][0], 1)
+    middle, last = run.rows[len(run.rows) // 2], run.rows[-1]
+    run.late_cpu = (last[2] - middle[2]) / (last[0] - middle[0])
     return run
 
 
@@ -156,7 +176,7 @@ def case(args: argparse.Namespace, name: str, batch: int, stage: str, work: Path
         folder.mkdir(parents=True, exist_ok=True)
         text = json.dumps(document(name, data, stage, batch, steps), indent=1)
         (folder / f"{stage}.json").write_text(text)
-        if stage == "qnn" and not (folder / "nvnmd_cnn").exists():
+        if stage == "qnn" and not (folder / "nvnmd_cnn" / "map.npy").exists():
             # a continuous stage to start from, of no interest here
             short = json.dumps(document(name, data, "cnn", batch, 20), indent=1)
             (folder / "cnn.json").write_text(short)
@@ -171,10 +191,12 @@ def case(args: argparse.Namespace, name: str, batch: int, stage: str, work: Path
         for title, one in (("DeePMD-kit", a), ("nvnmd", b)):
             print(f"  {title:10s}: process {one.wall:6.1f} s (processor {one.cpu:6.1f} s), "
                   f"loop {1e3 * one.loop / one.steps:6.1f} ms/step, "
-                  f"its second half {1e3 * one.late:6.1f}, peak {one.peak_mb:.0f} MB")
+                  f"its second half {1e3 * one.late:6.1f} "
+                  f"(processor {1e3 * one.late_cpu:.1f}), peak {one.peak_mb:.0f} MB")
         print(f"  ratio     : process {a.wall / b.wall:.1f} (processor {a.cpu / b.cpu:.1f}), "
               f"loop {a.loop / a.steps / (b.loop / b.steps):.1f}, "
-              f"its second half {a.late / b.late:.1f}, peak {b.peak_mb / a.peak_mb:.2f}")
+              f"its second half {a.late / b.late:.1f} "
+              f"(processor {a.late_cpu / b.late_cpu:.1f}), peak {b.peak_mb / a.peak_mb:.2f}")
         target = getattr(args, f"target_{name}")
         if stage == "cnn" and target is not None:
             first, second = a.reached(target), b.reached(target)

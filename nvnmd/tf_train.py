@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nvnmd.batches import Batch, NeighborCache, largest_counts, make_layouts, pack
 from nvnmd.checkpoint import unprefixed
-from nvnmd.config import RunConfig
+from nvnmd.config import PrecisionConfig, RunConfig, Switches
 from nvnmd.data import System
 from nvnmd.data_mixed import pools
 from nvnmd.deepmd_config import deepmd_config, s_range
@@ -22,6 +23,7 @@ from nvnmd.input_stage import settled
 from nvnmd.mixed_batches import FrameDraws
 from nvnmd.neighbors import Overflow
 from nvnmd.progress import Log
+from nvnmd.quantize.fast import installed
 from nvnmd.restore import check_sizes, read_weights, restored
 from nvnmd.statistics_file import training_statistics
 from nvnmd.tf_model import TfFloatModel
@@ -35,7 +37,7 @@ from nvnmd.training_loop import (
     summary,
     warn_dropped,
 )
-from nvnmd.vacuum import vacuum_bias
+from nvnmd.vacuum import given_energies, vacuum_bias
 from nvnmd.weight_grid import on_grid
 from nvnmd.weights import FloatWeights
 from nvnmd.workers import (
@@ -138,7 +140,9 @@ def train_cnn(
     overflow : {"error", "truncate"}
         See `build_neighborhood`.
     xla : bool, optional
-        Compile with XLA; by default for trainings of at least `XLA_STEPS` steps per layout.
+        Run the TensorFlow graph, compiled with XLA or not. By default the compiled passes of
+        `nvnmd.compiled_model`, and where these do not serve the graph, with XLA for trainings of
+        at least `XLA_STEPS` steps per layout.
     workers : Workers, optional
         The processes that share the training, as `nvnmd.tf_workers.workers_of_environment` gives
         them; each calls this function, and the chief writes the files. By default one.
@@ -245,7 +249,7 @@ def _train(
         valid_part = _Part(valid_systems, sizes, valid_cache, slots, training.seed,
                            training.validation_auto_prob, training.validation_sys_probs)
     model_class = FixedFittingModel if switches.quantize_fitting_net else TfFloatModel
-    model = model_class(
+    model = _compiled(config, weights, switches, xla, log) or model_class(
         weights,
         sel=config.descriptor.sel,
         rcut=config.descriptor.rcut,
@@ -268,7 +272,8 @@ def _train(
 
     # the integer network rounds weights down: from here on there is nothing to round
     weights = on_grid(model.weights, fixed=config.fitting.fixed_layers)
-    weights = replace(weights, t_bias_atom_e=vacuum_bias(weights, config.fitting.atom_ener))
+    weights = replace(weights, t_bias_atom_e=vacuum_bias(
+        weights, config.fitting.atom_ener, quantized=bool(switches.quantize_fitting_net)))
     if chief:
         weights.save(out_dir / "weights.npz")
         write_dict(out_dir / "weight.npy", weights.to_deepmd(config.descriptor.sel))
@@ -278,6 +283,37 @@ def _train(
         log(f"tables: {map_folder(out_dir)}")
     workers.wait()
     return CnnResult(folder=out_dir, step=run.step, weights=weights, seconds_per_step=seconds)
+
+
+def _compiled(
+    config: RunConfig, weights: FloatWeights, switches: Switches, xla: bool | None, log: Log
+) -> Any:
+    """Return the model with compiled passes, or None where the TensorFlow graph is needed.
+
+    That is for quantized fitting nets, formats other than binary64 and energies of lone atoms; or
+    where numba is missing, or XLA is spoken of.
+    """
+    special = switches.quantize_fitting_net or config.precision != PrecisionConfig()
+    if special or xla is not None or given_energies(config.fitting.atom_ener) is not None:
+        return None
+    if not installed():
+        log("numba is not installed: training is slower, with the same results; "
+            "pip install 'nvnmd[fast]'")
+        return None
+    from nvnmd.compiled_model import CompiledFloatModel
+
+    return CompiledFloatModel(
+        weights,
+        sel=config.descriptor.sel,
+        rcut=config.descriptor.rcut,
+        rcut_smth=config.descriptor.rcut_smth,
+        axis_neuron=config.descriptor.axis_neuron,
+        relative_f=config.loss.relative_f,
+        gradient_max_norm=config.training.gradient_max_norm,
+        train_embedding=config.descriptor.trainable and not switches.restore_descriptor,
+        train_types=not switches.restore_descriptor,
+        train_fitting=config.fitting.trainable,
+    )
 
 
 def _worth_compiling(training: _Part, validation: _Part | None, steps: int) -> bool:
