@@ -84,7 +84,7 @@ class SeveralWorkers:
         """Do one step together; return whether any worker asks to stop after it."""
         gradient = model.gradient(batch, prefactors)
         stop = self._flags(stop)
-        model.apply(self._total(gradient * weight), lr, step)
+        model.apply(self._total(tf.convert_to_tensor(gradient) * weight), lr, step)
         return stop
 
     def from_chief(self, values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,0 +1,101 @@
+"""Stages that quantize one half or restore one, beside DeePMD-kit: its weights, its numbers."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nvnmd.batches import NeighborCache, make_layouts, pack
+from nvnmd.data import System
+from nvnmd.deepmd_files import read_dict
+from nvnmd.freeze import freeze_model
+from nvnmd.input_schema import parse_document
+from nvnmd.mapping_files import read_map
+from nvnmd.qnn_batches import QuantizedFrames
+from nvnmd.weights import FloatWeights
+
+pytestmark = pytest.mark.peer
+
+
+@pytest.fixture
+def case(reference, made_by):
+    """A function: name of the stage -> its files, its weights, the run, and the frames."""
+    base = reference(128, 2)
+
+    def load(name):
+        folder = made_by("part_run.py", name, after=(str(base),))
+        document = json.loads((folder / "part.json").read_text())
+        document["training"].pop("numb_test", None)
+        config = parse_document(document, "part.json", find_systems=False)
+        weights = FloatWeights.from_deepmd(read_dict(folder / "weight.npy"))
+        frames = np.load(base / "expected.npz")
+        coord, box = frames["coord"], frames["box"]
+        system = System(path="frames", types=frames["type"].astype(np.int64),
+                        coord=coord.reshape(len(coord), -1, 3), box=box.reshape(-1, 3, 3),
+                        energy=None, force=None, virial=None)
+        cache = NeighborCache([system], config.descriptor.sel, config.descriptor.rcut,
+                              config.type_map)
+        return folder, weights, config, cache
+
+    return load
+
+
+def expected(folder: Path, system: System):
+    """DeePMD-kit's atomic energies, forces and virials, atoms sorted by type."""
+    order = np.argsort(system.types, kind="stable")
+    found = np.load(folder / "expected.npz")
+    return found["atom_energy"][:, order], found["force"][:, order], found["virial"]
+
+
+def first_stage(folder: Path) -> FloatWeights:
+    return FloatWeights.from_deepmd(read_dict(folder / "nvnmd_cnn" / "weight.npy"))
+
+
+def test_tables_with_float_fitting_nets(case):
+    from nvnmd.tf_part_models import TableDescriptorModel
+
+    folder, weights, config, cache = case("table")
+    weights = dataclasses.replace(first_stage(folder), fit_weights=weights.fit_weights,
+                                  fit_biases=weights.fit_biases)
+    model = freeze_model(weights, read_map(folder / "nvnmd_cnn" / "map.npy"), config)
+    batch = QuantizedFrames(model, cache).batch(0, [0, 1])
+    found = TableDescriptorModel(model, weights).predict(batch, once=True)
+    energy, force, virial = expected(folder, cache.systems[0])
+    # the float half sums in another order; what the tables give is the same to the last bit
+    np.testing.assert_allclose(found.atom_energy, energy, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(found.force, force, rtol=0, atol=1e-14)
+    np.testing.assert_allclose(found.virial.reshape(-1, 9), virial, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["fixed", "fresh", "float"])
+def test_float_descriptor(case, name):
+    from nvnmd.tf_model import TfFloatModel
+    from nvnmd.tf_part_models import FixedFittingModel
+
+    folder, weights, config, cache = case(name)
+    dscp, system = config.descriptor, cache.systems[0]
+    model = (TfFloatModel if name == "float" else FixedFittingModel)(
+        weights, sel=dscp.sel, rcut=dscp.rcut, rcut_smth=dscp.rcut_smth)
+    layout = make_layouts([system], [2], dscp.sel)[0]
+    batch = pack(cache, 0, [0, 1], layout)
+    _, atomic, force, virial = model.predict(batch)
+    per_frame = [batch.frame == k for k in range(2)]
+    energy, wanted, tensor = expected(folder, system)
+    found = np.array([atomic[rows] for rows in per_frame])
+    if name == "float":
+        np.testing.assert_allclose(found, energy, rtol=0, atol=1e-11)
+    else:
+        # whole numbers of 2**-23 eV, all of them DeePMD-kit's
+        np.testing.assert_array_equal(found, energy)
+    np.testing.assert_allclose([force[rows] for rows in per_frame], wanted, rtol=0, atol=1e-13)
+    np.testing.assert_allclose(virial.reshape(-1, 9), tensor, rtol=0, atol=1e-11)
+    # a restored descriptor stays as it was, one that is not begins anew
+    before = first_stage(folder).embedding
+    same = [np.array_equal(one, two) for net, old in zip(weights.embedding, before, strict=True)
+            for layer, first in zip(net, old, strict=True)
+            for one, two in zip(layer, first, strict=True)]
+    assert all(same) if name != "fresh" else not any(same)
