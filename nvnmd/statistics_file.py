@@ -26,12 +26,14 @@ FORMAT = "nvnmd-statistics-1"
 ARRAYS = tuple(field.name for field in fields(Statistics))
 
 
-def training_statistics(config: RunConfig, cache: NeighborCache, log: Log) -> Statistics:
+def training_statistics(
+    config: RunConfig, cache: NeighborCache, log: Log, *, write: bool = True
+) -> Statistics:
     """Return the statistics that a training begins with.
 
     With a `stat_file` that exists, mean, deviation and energy bias are those of the file; what the
     nearest distance and the most neighbours are is found anew if the data are others than then.
-    A file that does not exist is written.
+    A file that does not exist is written, unless `write` is false, as in all workers but one.
 
     Raises
     ------
@@ -53,8 +55,9 @@ def training_statistics(config: RunConfig, cache: NeighborCache, log: Log) -> St
     digest = data_digest(cache.systems)
     if not file.exists():
         found = collected()
-        _save(file, found, _settings(config), digest)
-        log(f"statistics: written to {file}")
+        if write:
+            _save(file, found, _settings(config), digest)
+            log(f"statistics: written to {file}")
         return found
     stored, theirs = _load(file, _settings(config), config.ntypes)
     if theirs == digest:

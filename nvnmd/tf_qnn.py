@@ -186,7 +186,7 @@ def _train(
     log(f"training data: {summary(systems)}")
     first_stage = weights
     if not switches.restore_fitting_net:
-        weights = with_fresh_fitting(weights, config, neighbors, log)
+        weights = with_fresh_fitting(weights, config, neighbors, log, write=chief)
     before = weights
     checkpoint = None
     if restart is not None:
@@ -279,10 +279,13 @@ def load_stage(config: RunConfig, folder: Path) -> tuple[FloatWeights, Tables]:
 
 
 def with_fresh_fitting(
-    weights: FloatWeights, config: RunConfig, neighbors: NeighborCache, log: Log
+    weights: FloatWeights, config: RunConfig, neighbors: NeighborCache, log: Log, *, write: bool
 ) -> FloatWeights:
-    """Return weights with fitting nets drawn anew and the energies of the data's types."""
-    statistics = training_statistics(config, neighbors, log)
+    """Return weights with fitting nets drawn anew and the energies of the data's types.
+
+    `write` is that of `nvnmd.statistics_file.training_statistics`.
+    """
+    statistics = training_statistics(config, neighbors, log, write=write)
     drawn = initial_weights(config.descriptor, config.fitting, statistics, config.version)
     keep = Switches(restore_descriptor=True, restore_fitting_net=False)
     found = restored(drawn, weights, keep)

@@ -101,7 +101,7 @@ def _train(
     systems, neighbors = load_data(config, training.systems, overflow, training.set_prefix)
     log(f"training data: {summary(systems)}")
     if not switches.restore_fitting_net:
-        weights = with_fresh_fitting(weights, config, neighbors, log)
+        weights = with_fresh_fitting(weights, config, neighbors, log, write=chief)
     checkpoint = None
     if restart is not None:
         checkpoint = load_restart(restart, config, "qnn")

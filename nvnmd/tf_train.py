@@ -201,7 +201,7 @@ def _train(
     training = config.training
     systems, cache = load_data(config, training.systems, overflow, training.set_prefix)
     log(f"training data: {summary(systems)}")
-    statistics = training_statistics(config, cache, log)
+    statistics = training_statistics(config, cache, log, write=chief)
     slots = statistics.largest_counts
     log(
         f"statistics: smallest distance {statistics.min_nbor_dist:.4f} Å, most neighbours"
