@@ -1,6 +1,6 @@
 """Times DeePMD-kit's DeepPot on request; runs in the environment that holds DeePMD-kit.
 
-    python benchmarks/deeppot_worker.py MODEL.pb FRAME.npz RESULT.npz
+    python benchmarks/deeppot_worker.py MODEL.pb FRAME.npz RESULT.npz [wall|cpu]
 
 Each line on standard input asks for one evaluation, whose seconds are the answer; the first
 evaluation, which builds the session, is not timed. Its results go to RESULT.npz.
@@ -14,10 +14,11 @@ import time
 import numpy as np
 
 
-def main(model: str, frame: str, result: str) -> None:
+def main(model: str, frame: str, result: str, clock: str = "wall") -> None:
     """Answer until standard input ends."""
     from deepmd.infer import DeepPot
 
+    now = time.perf_counter if clock == "wall" else time.process_time
     potential = DeepPot(model)
     with np.load(frame) as data:
         coord, box, types = data["coord"].reshape(1, -1), data["box"].reshape(1, 9), data["types"]
@@ -25,9 +26,9 @@ def main(model: str, frame: str, result: str) -> None:
     np.savez(result, energy=energy, force=force, virial=virial)
     print("ready", flush=True)
     for _ in sys.stdin:
-        start = time.perf_counter()
+        start = now()
         potential.eval(coord, box, types)
-        print(time.perf_counter() - start, flush=True)
+        print(now() - start, flush=True)
 
 
 if __name__ == "__main__":

@@ -160,7 +160,10 @@ def _arrays(
     coord: ArrayLike, box: ArrayLike | None, types: ArrayLike, ntypes: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64] | None, NDArray[np.int64]]:
     """Arguments in the shapes (f, n, 3), (f, 3, 3) or None, (n,), or InputError."""
-    kinds = np.asarray(types)
+    try:
+        kinds = np.asarray(types)
+    except ValueError:
+        raise InputError("types: expected integers (atoms,)") from None
     n = kinds.size
     if n == 0:
         raise InputError("types: the system has no atoms")
@@ -188,9 +191,12 @@ def _arrays(
 
 def _numbers(values: ArrayLike, name: str) -> NDArray[np.float64]:
     try:
-        return np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError):
+        array = np.asarray(values)
+    except ValueError:
         raise InputError(f"{name}: expected an array of numbers") from None
+    if array.dtype.kind not in "iuf":
+        raise InputError(f"{name}: got {_told(array)}, expected an array of numbers")
+    return array.astype(np.float64)
 
 
 def _told(array: NDArray) -> str:

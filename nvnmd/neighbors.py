@@ -25,6 +25,12 @@ if TYPE_CHECKING:
 
 Overflow = Literal["error", "truncate"]
 
+FARTHEST = 2.0**50
+"""Largest coordinate and cell vector in Å; beyond it binary64 holds no digits after the point."""
+
+MOST_IMAGES = 100_000
+"""Images of a cell within reach of an atom; of a crystal so dense nobody has a model."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Neighborhood:
@@ -124,6 +130,9 @@ def build_neighborhood(
     if ntypes is not None and len(sel) != 1:
         raise ValueError(f"types that share their slots have one sel, not {len(sel)}")
     x, h, types = _checked(coord, box, types, len(sel) if ntypes is None else ntypes)
+    if h is not None and np.prod(2.0 * rcut / _faces(h) + 1.0) > MOST_IMAGES:
+        raise InputError(f"cell: more than {MOST_IMAGES} of its images lie within {rcut:g} Å of "
+                         "an atom, expected a larger one")
     if overflow not in ("error", "truncate"):
         raise ValueError(f"overflow must be 'error' or 'truncate', not {overflow!r}")
     order = np.argsort(types, kind="stable")
@@ -196,6 +205,10 @@ def _checked(
     bad = ~np.isfinite(x).all(axis=1)
     if bad.any():
         raise InputError(f"coordinates: atom {int(np.argmax(bad))} has a value that is not finite")
+    far = (np.abs(x) > FARTHEST).any(axis=1)
+    if far.any():
+        raise InputError(f"coordinates: atom {int(np.argmax(far))} is farther than {FARTHEST:.0e} "
+                         "Å from the origin, where positions have no digits after the point")
     if t.min() < 0 or t.max() >= ntypes:
         atom = int(np.argmax((t < 0) | (t >= ntypes)))
         raise InputError(f"types: atom {atom} has type {t[atom]}, expected 0 to {ntypes - 1}")
@@ -216,9 +229,11 @@ def cell_problem(h: NDArray[np.float64]) -> str:
         return f"expected 3 x 3 numbers, found {h.shape}"
     if not np.isfinite(h).all():
         return "a value is not finite"
+    if np.abs(h).max() > FARTHEST:
+        return f"a vector is longer than {FARTHEST:.0e} Å"
     volume = _volume(h)
     lengths = np.linalg.norm(h, axis=1)
-    if abs(volume) <= 1e-9 * lengths.prod():
+    if abs(volume) <= 1e-9 * lengths.prod() or lengths.min() < 1e-9:
         return "the vectors span no volume"
     if volume < 0:
         return "the vectors are left-handed; swap two of them"
@@ -232,6 +247,13 @@ def _volume(h: NDArray[np.float64]) -> float:
         - h[0, 1] * (h[1, 0] * h[2, 2] - h[2, 0] * h[1, 2])
         + h[0, 2] * (h[1, 0] * h[2, 1] - h[2, 0] * h[1, 1])
     )
+
+
+def _faces(h: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the distances between opposite faces."""
+    volume = _volume(h)
+    normals = [np.cross(h[1], h[2]), np.cross(h[2], h[0]), np.cross(h[0], h[1])]
+    return np.array([volume / np.sqrt(v @ v) for v in normals])
 
 
 def _fractional(x: NDArray[np.float64], h: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -317,9 +339,7 @@ def _grid(
     x: NDArray[np.float64], h: NDArray[np.float64], rcut: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
     """Return fractional positions, face distances, grid cell of each atom, cells per axis."""
-    volume = _volume(h)
-    normals = [np.cross(h[1], h[2]), np.cross(h[2], h[0]), np.cross(h[0], h[1])]
-    face = np.array([volume / np.sqrt(v @ v) for v in normals])
+    face = _faces(h)
     cells = np.maximum((face / rcut).astype(np.int64), 1)
     # Truncation toward zero, then one less where negative: an atom at -1e-17 is in cell -1,
     # which the local grid then clamps to 0.

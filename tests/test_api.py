@@ -57,6 +57,12 @@ def test_flat_arrays_and_lists_are_the_same(run, model):
         assert_same_bits(getattr(flat, name), getattr(expected, name), name)
 
 
+def test_no_frames(model):
+    result = model.evaluate(np.zeros((0, 6)), np.zeros((0, 9)), [0, 1])
+    assert result.energy.shape == (0,) and result.force.shape == (0, 2, 3)
+    assert result.virial.shape == (0, 3, 3) and result.atom_virial.shape == (0, 2, 3, 3)
+
+
 def test_open_boundary(run, model):
     (droplet,) = [f for f in run.frames if f.box is None]
     result = model.evaluate(droplet.coord[None], None, droplet.types)
@@ -142,7 +148,15 @@ def test_the_first_stage_has_a_float_network_only(shared):
     [
         ({"coord": np.zeros((1, 3, 3))}, r"got float64 \(1, 3, 3\), expected \(frames, 2, 3\)"),
         ({"coord": np.zeros(6)}, r"coord: got float64 \(6,\)"),
-        ({"coord": "abc"}, "coord: expected an array of numbers"),
+        ({"coord": "abc"}, r"coord: got <U3 \(\), expected an array of numbers"),
+        ({"coord": [[[0, 0, 0], [1, 0]]]}, "coord: expected an array of numbers"),
+        ({"coord": np.zeros((1, 2, 3), complex)}, "coord: got complex128"),
+        ({"coord": [[[0, 0, 0], [1e200, 0, 0]]]}, "frame 0: coordinates: atom 1 is farther"),
+        ({"coord": np.zeros((1, 2, 3))}, "frame 0: coordinates: atoms 0 and 1 are at one place"),
+        ({"box": np.eye(3)[None] * 1e-3}, "frame 0: cell: more than 100000 of its images"),
+        ({"box": np.full((1, 9), np.nan)}, "box: frame 0: a value is not finite"),
+        ({"types": [[0], [0, 1]]}, "types: expected integers"),
+        ({"types": [[0, 1]]}, r"types: got int64 \(1, 2\), expected integers"),
         ({"coord": [[[0, 0, np.nan], [1, 0, 0]]]}, "frame 0: coordinates: atom 0"),
         ({"box": np.eye(3)}, r"box: got float64 \(3, 3\), expected \(1, 3, 3\), \(1, 9\) or None"),
         ({"box": np.zeros((1, 9))}, "box: frame 0: the vectors span no volume"),

@@ -187,6 +187,10 @@ def test_types_that_share_their_slots(cluster):
         ({"box": np.zeros((3, 3))}, "no volume"),
         ({"box": np.diag([9.0, 9, -9])}, "left-handed"),
         ({"box": np.full((3, 3), np.nan)}, "not finite"),
+        ({"box": np.eye(3) * 1e-100}, "no volume"),
+        ({"box": np.eye(3) * 1e-3}, "cell: more than 100000 of its images lie within"),
+        ({"box": np.eye(3) * 1e100}, r"a vector is longer than 1e\+15 Å"),
+        ({"coord": [[0.0, 0, 0], [0, -1e300, 0]]}, r"atom 1 is farther than 1e\+15 Å"),
         ({"box": np.eye(2)}, "3 x 3"),
     ],
 )

@@ -9,6 +9,7 @@ import pytest
 from golden_data import load_fixture, load_folder
 from rtl_cases import check_lint
 
+from nvnmd.api import Potential
 from nvnmd.hdl.export import config_for
 from nvnmd.neighbors import build_neighborhood
 from nvnmd.quantize.forces import assemble_forces
@@ -43,6 +44,22 @@ def check(run, cfg, atoms, work, builds):
     return rtl
 
 
+def check_sim_backend(run, builds):
+    """`evaluate(backend="sim")` gives DeePMD-kit's bits; its simulator is built already."""
+    before = set(builds.iterdir())
+    model = Potential(run.model, work_dir=builds)
+    open_system, *periodic = sorted(run.frames, key=lambda f: f.box is not None)
+    for some in ([open_system], [f for f in periodic if f.name != "crushed"]):
+        box = None if some[0].box is None else np.stack([f.box for f in some])
+        result = model.evaluate(np.stack([f.coord for f in some]), box, some[0].types, "sim")
+        for f, frame in enumerate(some):
+            assert np.array_equal(frame.types, some[0].types)
+            assert np.array_equal(result.atom_energy[f], frame.qnn["atom_energy"]), frame.name
+            assert np.array_equal(result.force[f], frame.qnn["force"]), frame.name
+            assert np.array_equal(result.virial[f], frame.qnn["virial"]), frame.name
+    assert [p for p in set(builds.iterdir()) - before if p.name.startswith("build_")] == []
+
+
 @pytest.mark.parametrize("capacity, fold, cols", [(128, 32, 32), (256, 8, 128)])
 def test_fixture(capacity, fold, cols, builds, tmp_path):
     """Every atom of every frame: words equal the reference, forces DeePMD-kit's, in two folds.
@@ -67,6 +84,8 @@ def test_fixture(capacity, fold, cols, builds, tmp_path):
         forces = assemble_forces(rtl.deriv[part], hood.rij, hood.index)
         assert np.array_equal(energy, frame.qnn["atom_energy"][hood.order]), frame.name
         assert np.array_equal(forces.force, frame.qnn["force"][hood.order]), frame.name
+    if cfg == config_for(run.model):
+        check_sim_backend(run, builds)
     # neighbours, the fitting net or, for lists this short, the pipelines set the pace
     assert rtl.cycles_per_atom < 2 * max(everyone.mask.sum(axis=1).max() * fold, 98304 // cols)
 
