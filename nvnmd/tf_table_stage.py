@@ -6,6 +6,7 @@ ready for the tables before they are quantized themselves.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from nvnmd.config import RunConfig
@@ -36,6 +37,7 @@ from nvnmd.training_loop import (
     summary,
     warn_dropped,
 )
+from nvnmd.vacuum import vacuum_bias
 from nvnmd.weight_grid import on_grid
 from nvnmd.workers import (
     OneWorker,
@@ -96,6 +98,10 @@ def _train(
     if not switches.quantize_descriptor or switches.quantize_fitting_net:
         raise InputError(f"{config.source}: nvnmd/quantize_fitting_net: expected false and "
                          "nvnmd/quantize_descriptor true for this stage")
+    if config.precision.fitting != "float64":
+        raise InputError(f"{config.source}: model/fitting_net/precision: got "
+                         f"{config.precision.fitting}, expected float64 behind a quantized "
+                         "descriptor")
     weights, tables = load_stage(config, cnn_dir)
     training = config.training
     systems, neighbors = load_data(config, training.systems, overflow, training.set_prefix)
@@ -120,7 +126,8 @@ def _train(
         valid_part = validation_part(config, start, overflow, log)
     model = TableDescriptorModel(start, weights, relative_f=config.loss.relative_f,
                                  gradient_max_norm=training.gradient_max_norm,
-                                 train_fitting=config.fitting.trainable)
+                                 train_fitting=config.fitting.trainable,
+                                 atom_ener=config.fitting.atom_ener)
     run = TrainingLoop("qnn", config, out_dir, model, train_part, valid_part, log, workers)
     if checkpoint is not None:
         run.restore(checkpoint)
@@ -129,6 +136,7 @@ def _train(
     warn_dropped(neighbors, log)
 
     trained = on_grid(model.weights, fixed=config.fitting.fixed_layers)
+    trained = replace(trained, t_bias_atom_e=vacuum_bias(trained, config.fitting.atom_ener))
     if chief:
         trained.save(out_dir / "weights.npz")
         write_dict(out_dir / "weight.npy", trained.to_deepmd(config.descriptor.sel))

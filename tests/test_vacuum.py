@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
 import test_v1_training as version1
 from float_cases import RCUT, RCUT_SMTH, SEL
 from test_statistics import make_system
@@ -13,6 +14,8 @@ from test_train_qnn import quiet, run_config, stage  # noqa: F401
 from test_v1_training import folders  # noqa: F401
 
 from nvnmd.checkpoint import Checkpoint, unprefixed
+from nvnmd.config import PrecisionConfig
+from nvnmd.errors import InputError
 from nvnmd.float_model import predict_float
 from nvnmd.quantize.reference import evaluate_atoms
 from nvnmd.statistics import energy_bias
@@ -93,3 +96,19 @@ def test_version_1(folders, tmp_path):  # noqa: F811
     model = version1.train_qnn(config, tmp_path / "cnn", tmp_path / "qnn", log=quiet).model
     assert lone_energy(model, 0) == -1.0 and lone_energy(model, 2) == 2.0
     assert abs(lone_energy(model, 1)) not in (1.0, 2.0)
+
+
+def test_half_quantized(stage, tmp_path):  # noqa: F811
+    from test_part_stages import switched
+
+    from nvnmd.tf_table_stage import train_table_descriptor
+
+    folder, weights = stage
+    config = switched(run_config(folder, 1), "qnn", quantize_fitting_net=False)
+    config = replace(config, fitting=replace(config.fitting, atom_ener=(None, 3.5)))
+    found = train_table_descriptor(config, folder / "cnn", tmp_path, log=quiet).weights
+    assert found.t_bias_atom_e[0] == weights.t_bias_atom_e[0]
+    assert found.t_bias_atom_e[1] == vacuum_bias(found, (None, 3.5))[1] != weights.t_bias_atom_e[1]
+    single = replace(config, precision=PrecisionConfig(fitting="float32"))
+    with pytest.raises(InputError, match="fitting_net/precision: got float32, expected float64"):
+        train_table_descriptor(single, folder / "cnn", tmp_path / "no", log=quiet)
