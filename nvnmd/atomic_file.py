@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 
 @contextmanager
-def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
+def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """Open a temporary file beside `path` and rename it to `path` when the block ends well.
 
     Parameters

@@ -11,12 +11,12 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nvnmd.atomic_file import atomic_write
 from nvnmd.errors import ModelFileError, RangeError
 from nvnmd.mapping.layout import Segment, TableLayout
 from nvnmd.npy_archive import DAMAGED, read_arrays, read_entries
@@ -261,18 +261,15 @@ class Model:
             "digest": _digest(header, arrays),
             "model": header,
         }
-        target = Path(path)
-        temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-        try:
-            with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
-                _write_entry(archive, "header.json", json.dumps(document, indent=1).encode())
-                for name, array in arrays.items():
-                    buffer = io.BytesIO()
-                    np.lib.format.write_array(buffer, np.ascontiguousarray(array))
-                    _write_entry(archive, f"{name}.npy", buffer.getvalue())
-            temporary.replace(target)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with (
+            atomic_write(path) as file,
+            zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive,
+        ):
+            _write_entry(archive, "header.json", json.dumps(document, indent=1).encode())
+            for name, array in arrays.items():
+                buffer = io.BytesIO()
+                np.lib.format.write_array(buffer, np.ascontiguousarray(array))
+                _write_entry(archive, f"{name}.npy", buffer.getvalue())
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> Model:
