@@ -168,6 +168,19 @@ def test_systems_are_found_in_an_hdf5_file(mixed, tmp_path):
         load_groups(f"{file}#/c", ("Cu",))
 
 
+def test_sets_of_another_prefix_in_hdf5(mixed, tmp_path):
+    before = load_groups(as_hdf5(mixed, tmp_path / "a.hdf5"), ("Cu", "Au", "Ag"))
+    name = as_hdf5(mixed, tmp_path / "b.hdf5", "/s")
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(tmp_path / "b.hdf5", "a") as file:
+        for number in ("000", "001"):
+            file.move(f"s/set.{number}", f"s/part.{number}")
+    with pytest.raises(InputError, match=r"b\.hdf5#/s: no set\.\* folder"):
+        load_groups(name, ("Cu", "Au", "Ag"))
+    after = load_groups(name, ("Cu", "Au", "Ag"), set_prefix="part")
+    np.testing.assert_array_equal(after[0].coord, before[0].coord)
+
+
 def test_open_system_in_hdf5(mixed, tmp_path):
     (mixed / "nopbc").touch()
     name = as_hdf5(mixed, tmp_path / "data.hdf5")
