@@ -7,6 +7,8 @@ import dataclasses
 import numpy as np
 import pytest
 from test_train_qnn import curve, quiet, run_config, stage  # noqa: F401
+from test_v1_training import folders  # noqa: F401
+from test_v1_training import run_config as run_v1
 
 from nvnmd.config import StageFiles, Switches
 from nvnmd.deepmd_files import read_dict
@@ -167,3 +169,35 @@ def test_weights_that_do_not_fit(stage, tmp_path):  # noqa: F811
     other = dataclasses.replace(config, fitting=dataclasses.replace(config.fitting, neuron=(8, 8)))
     with pytest.raises(InputError, match=r"2 types and widths \[4, 8\], \[16, 16\]; the input has"):
         read_weights(folder / "cnn" / "weight.npy", other)
+
+
+def test_parts_of_version_1(folders, tmp_path):  # noqa: F811
+    base = tmp_path / "base"
+    weights = train_cnn(run_v1(folders, 1), base, log=quiet, xla=False).weights
+    config = switched(run_v1(folders, 2), "cnn", restore_descriptor=True,
+                      weight_file=base / "weight.npy")
+    # other nets than those of the first run, whose seeds are the same
+    config = dataclasses.replace(config, fitting=dataclasses.replace(config.fitting, seed=77))
+    found = train_cnn(config, tmp_path / "restored", log=quiet, xla=False).weights
+    stays = ("embedding.", "type_embedding.", "type_net.", "davg", "dstd")
+    assert same(found, weights, stays) == (True, False)
+    assert same(found, weights, ("fitting.", "tweight")) == (False, True)
+
+    config = run_v1(folders, 1)
+    systems, cache = load_data(config, config.training.systems, "error")
+    shape = {"sel": config.descriptor.sel, "rcut": config.descriptor.rcut,
+             "rcut_smth": config.descriptor.rcut_smth, "axis_neuron": config.descriptor.axis_neuron}
+    one = systems[1]
+    whole = predict_float(weights, one.coord[0], one.cell(0), one.types, **shape)
+    order = np.argsort(one.types, kind="stable")
+    tables = tables_of_weights(weights, shape["rcut"], shape["rcut_smth"])
+    model = freeze_model(weights, tables, config)
+    batch = QuantizedFrames(model, cache).batch(1, [0])
+    table = TableDescriptorModel(model, weights).predict(batch, once=True)
+    np.testing.assert_allclose(table.energy, [whole.energy], rtol=0, atol=1e-4)
+    np.testing.assert_allclose(table.force[0], whole.force[order], rtol=0, atol=1e-4)
+    fixed = FixedFittingModel(weights, **shape)
+    layout = make_layouts(systems, [1, 1], shape["sel"], ntypes=config.ntypes)[1]
+    energy, _, force, _ = fixed.predict(pack(cache, 1, [0], layout))
+    np.testing.assert_allclose(energy, [whole.energy], rtol=0, atol=1e-4)
+    np.testing.assert_allclose(force, whole.force[order], rtol=0, atol=1e-4)
