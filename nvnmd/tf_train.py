@@ -80,7 +80,10 @@ class CnnResult:
 
 
 class _Part:
-    """A part of the data (training or validation) with its sampler and layouts."""
+    """A part of the data (training or validation) with its sampler and layouts.
+
+    With `exact`, batches have no row to spare, for models that need not be compiled per layout.
+    """
 
     def __init__(
         self,
@@ -94,7 +97,8 @@ class _Part:
         place: Place = Place(),  # noqa: B008
         merged: bool = False,
     ) -> None:
-        self.cache = cache
+        self.cache, self.exact = cache, False
+        self._counts = [np.bincount(s.types, minlength=cache.ntypes) for s in systems]
         self.frames = FrameDraws(systems, batch_sizes, seed, place, merged=merged,
                                  auto_prob=auto_prob, sys_probs=sys_probs)
         self.layouts = make_layouts(systems, self.frames.sizes, slots.tolist(),
@@ -103,7 +107,11 @@ class _Part:
 
     def draw(self) -> Batch:
         which, frames = self.frames()
-        return pack(self.cache, which, frames, self.layouts[which[0]])
+        layout = self.layouts[which[0]]
+        if self.exact:
+            atoms = np.sum([self._counts[one] for one in which], axis=0)
+            layout = replace(layout, atoms=tuple(atoms.tolist()))
+        return pack(self.cache, which, frames, layout)
 
 
 def train_cnn(
@@ -249,7 +257,11 @@ def _train(
         valid_part = _Part(valid_systems, sizes, valid_cache, slots, training.seed,
                            training.validation_auto_prob, training.validation_sys_probs)
     model_class = FixedFittingModel if switches.quantize_fitting_net else TfFloatModel
-    model = _compiled(config, weights, switches, xla, log) or model_class(
+    compiled = _compiled(config, weights, switches, xla, log)
+    for part in (train_part, valid_part):
+        if part is not None:
+            part.exact = compiled is not None
+    model = compiled or model_class(
         weights,
         sel=config.descriptor.sel,
         rcut=config.descriptor.rcut,
