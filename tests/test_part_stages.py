@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from test_train_qnn import curve, quiet, run_config, stage  # noqa: F401
 from test_v1_training import folders  # noqa: F401
 from test_v1_training import run_config as run_v1
 
+from nvnmd.cli import main
 from nvnmd.config import StageFiles, Switches
 from nvnmd.deepmd_files import read_dict
 from nvnmd.errors import InputError, ModelFileError
@@ -201,3 +203,35 @@ def test_parts_of_version_1(folders, tmp_path):  # noqa: F811
     energy, _, force, _ = fixed.predict(pack(cache, 1, [0], layout))
     np.testing.assert_allclose(energy, [whole.energy], rtol=0, atol=1e-4)
     np.testing.assert_allclose(force, whole.force[order], rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize(("switches", "command", "called"), [
+    ({}, "train-qnn", "train_qnn"),
+    ({"quantize_fitting_net": False}, "train-qnn", "train_table_descriptor"),
+    ({"quantize_descriptor": False}, "train-qnn", "train_cnn"),
+    ({"restore_descriptor": True}, "train-cnn", "train_cnn"),
+])
+def test_the_command_trains_what_the_switches_say(
+    stage, tmp_path, monkeypatch, switches, command, called  # noqa: F811
+):
+    calls = []
+
+    def record(name):
+        return lambda config, *folders, **_: calls.append((name, config.switches, folders))
+
+    for module, name in (("tf_train", "train_cnn"), ("tf_qnn", "train_qnn"),
+                         ("tf_table_stage", "train_table_descriptor")):
+        monkeypatch.setattr(f"nvnmd.{module}.{name}", record(name))
+    monkeypatch.chdir(tmp_path)
+    document = {
+        "nvnmd": {"version": 0, "max_nnei": 128, "net_size": 128, "sel": [12, 12], "rcut": 4.0,
+                  "rcut_smth": 1.0, "type_map": ["Cu", "Au"], **switches},
+        "training": {"numb_steps": 1, "training_data": {"systems": [str(stage[0] / "data")]}},
+    }
+    if command == "train-cnn":
+        document["nvnmd"]["weight_file"] = "first/weight.npy"
+    (tmp_path / "in.json").write_text(json.dumps(document))
+    assert main([command, "in.json", "-o", "out"]) == 0
+    ((name, found, paths),) = calls
+    assert name == called and str(paths[-1]) == "out"
+    assert vars(found) == {name: switches.get(name, command == "train-qnn") for name in vars(found)}
