@@ -91,6 +91,8 @@ class NeighborCache:
         See `build_neighborhood`.
     shared : bool
         Whether all types share the slots (version 1).
+    exclude : sequence of pairs of int
+        Types that are no neighbours of each other.
     """
 
     def __init__(
@@ -102,8 +104,9 @@ class NeighborCache:
         *,
         overflow: Overflow = "error",
         shared: bool = False,
+        exclude: Sequence[tuple[int, int]] = (),
     ) -> None:
-        self.shared = shared
+        self.shared, self.exclude = shared, tuple(exclude)
         self.systems, self.sel, self.rcut = systems, tuple(sel), rcut
         self.type_map, self.overflow = tuple(type_map), overflow
         self.dropped: dict[tuple[int, int], int] = {}
@@ -137,6 +140,7 @@ class NeighborCache:
                 overflow=self.overflow,
                 type_names=self.type_map,
                 ntypes=self.ntypes if self.shared else None,
+                exclude=self.exclude,
             )
         except (InputError, NeighborOverflowError) as error:
             raise type(error)(f"{data.path}: frame {data.number(frame)}: {error}") from None

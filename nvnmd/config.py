@@ -25,6 +25,8 @@ class DescriptorConfig:
         Whether the mean of the radial values is 0 instead of the data's; in version 1 it is.
     trainable : bool
         Whether `train-cnn` trains the embedding nets.
+    exclude_types : tuple of pairs of int
+        Types that are no neighbours of each other, ascending; of a float network only.
     """
 
     sel: tuple[int, ...]
@@ -35,6 +37,7 @@ class DescriptorConfig:
     seed: int | None = None
     set_davg_zero: bool = False
     trainable: bool = True
+    exclude_types: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -67,7 +67,10 @@ def deepmd_config(config: RunConfig, weights: FloatWeights) -> dict[str, Any]:
     bits["NBIT_SPE"] = _TYPE_BITS[config.version]
     bits["NBIT_ATOM"] = bits["NBIT_CRD3"] + bits["NBIT_SPE"]
     layers = len(fitn.neuron) + 1
-    extra = {} if shared else {"ntypex": 1, "ntypex_max": 1}
+    extra: dict[str, Any] = {} if shared else {"ntypex": 1, "ntypex_max": 1}
+    if dscp.exclude_types:
+        # not one of DeePMD-kit's keys: only where a reader must not go on without it
+        extra["exclude_types"] = [list(pair) for pair in dscp.exclude_types]
     return {
         "dscp": {
             "sel": dscp.sel[0] if shared else list(dscp.sel),

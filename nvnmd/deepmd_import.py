@@ -105,6 +105,8 @@ def _from_folders(cnn_folder: Path, qnn_folder: Path) -> Model:
         if (qnn_folder / CONFIG).is_file():
             configs["qnn"] = read_dict(qnn_folder / CONFIG)
             _check_stages(config, configs["qnn"], qnn_folder / CONFIG)
+    for stage, content in trains.items():
+        _check_excluded(content, (cnn_folder if stage == "cnn" else qnn_folder) / "train.json")
     for name in ("davg", "dstd"):
         if not np.array_equal(getattr(cnn, name), getattr(qnn, name)):
             raise ModelFileError(
@@ -240,6 +242,16 @@ def _check_nets(weights: FloatWeights, tables: Tables, source: Path) -> None:
             raise ModelFileError(
                 f"{source}: a fitting layer of shape {weight.shape} with biases of {bias.shape}"
             )
+
+
+def _check_excluded(content: Any, file: Path) -> None:
+    """Raise ModelFileError if a run left pairs of types out, which no file of a model says."""
+    section: Any = content
+    for key in ("model", "descriptor", "exclude_types"):
+        section = section.get(key) if isinstance(section, dict) else None
+    if section:
+        raise ModelFileError(f"{file}: model/descriptor/exclude_types: got {section}, expected []: "
+                             "in the hardware every pair of types interacts")
 
 
 def _train_json(folder: Path) -> Any:

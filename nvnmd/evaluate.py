@@ -78,6 +78,7 @@ class FloatNetwork:
     rcut: float
     rcut_smth: float
     axis_neuron: int
+    exclude: tuple[tuple[int, int], ...] = ()
 
     @property
     def shared_types(self) -> int | None:
@@ -105,7 +106,9 @@ class FloatNetwork:
                 # one number in version 1
                 "sel": tuple(int(n) for n in np.atleast_1d(descriptor["sel"])),
                 "rcut": float(descriptor["rcut"]), "rcut_smth": float(descriptor["rcut_smth"]),
-                "axis_neuron": int(descriptor["axis_neuron"])}
+                "axis_neuron": int(descriptor["axis_neuron"]),
+                "exclude": tuple((int(a), int(b))
+                                 for a, b in descriptor.get("exclude_types", []))}
         except (KeyError, TypeError, ValueError) as error:
             raise ModelFileError(f"{file}: no usable value of {error}") from None
         weights = FloatWeights.from_deepmd(read_dict(folder / "weight.npy"),
@@ -200,7 +203,8 @@ def evaluate_frames(
             hood = build_neighborhood(coord[frame], None if box is None else box[frame], types,
                                       network.sel, network.rcut, overflow=overflow,
                                       type_names=network.type_map,
-                                      ntypes=getattr(network, "shared_types", None))
+                                      ntypes=getattr(network, "shared_types", None),
+                                      exclude=getattr(network, "exclude", ()))
             energies, forces = evaluate(hood)
         except NvnmdError as error:
             raise type(error)(f"frame {frame}: {error}") from error
@@ -226,7 +230,8 @@ def frame_neighborhood(network: Model | FloatNetwork, system: System, frame: int
         return build_neighborhood(system.coord[frame], system.cell(frame), system.types,
                                   network.sel, network.rcut, overflow=overflow,
                                   type_names=network.type_map,
-                                  ntypes=getattr(network, "shared_types", None))
+                                  ntypes=getattr(network, "shared_types", None),
+                                  exclude=getattr(network, "exclude", ()))
     except NvnmdError as error:
         raise type(error)(f"{system.path}: frame {system.number(frame)}: {error}") from error
 

@@ -92,6 +92,12 @@ def _type_fields(weights: FloatWeights, tables: Tables) -> dict[str, Any]:
 def _check(weights: FloatWeights, tables: Tables, config: RunConfig) -> None:
     """Compare the sizes of weights, tables and input document."""
     ntypes, version = config.ntypes, config.version
+    if config.descriptor.exclude_types:
+        pairs = [list(pair) for pair in config.descriptor.exclude_types]
+        raise InputError(
+            f"{config.source}: model/descriptor/exclude_types: got {pairs}, expected [] for a "
+            "quantized descriptor: in the hardware every pair of types interacts"
+        )
     if weights.version != version or tables.version != version:
         raise InputError(
             f"nvnmd/version: {version}, but the weights are of version {weights.version} and the "

@@ -201,7 +201,9 @@ def _descriptor(kind: str, version: int) -> dict[str, Rule]:
         "resnet_dt": NO_FACTOR, "precision": PRECISION, "trainable": _honoured(
             "The embedding nets, in version 1 with the net of the pairs of types; train-qnn trains "
             "the fitting nets only in any case."), "seed": SEED,
-        "exclude_types": _only([], why="every pair of types interacts in the hardware"),
+        "exclude_types": _honoured(
+            "By a float descriptor; a quantized one has no such pairs, so train-qnn refuses all "
+            "but [].", lambda v: all(len(pair) == 2 for pair in v), "pairs of type indices"),
     }
     if version == 0:
         rules["env_protection"] = _only(0.0, why="distances are clamped from below instead")

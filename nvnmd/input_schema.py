@@ -180,7 +180,8 @@ def _descriptor(full: dict[str, Any], version: int,
                               seed=_seed(full["model"]["descriptor"], full["training"]),
                               set_davg_zero=bool(version) or full["model"]["descriptor"].get(
                                   "set_davg_zero", False),
-                              trainable=full["model"]["descriptor"].get("trainable", True))
+                              trainable=full["model"]["descriptor"].get("trainable", True),
+                              exclude_types=_excluded(full, len(type_map), mistakes))
     return tuple(type_map), config
 
 
@@ -208,6 +209,16 @@ def _auto_sel(descriptor: DescriptorConfig, sel: str, type_map: tuple[str, ...],
     systems = load_systems(training.systems, type_map, require=(), set_prefix=training.set_prefix)
     found = neighbor_stat(systems, len(type_map), descriptor.rcut)
     return replace(descriptor, sel=auto_sel(found, auto_factor(sel), version))
+
+
+def _excluded(full: dict[str, Any], ntypes: int,
+              mistakes: Mistakes) -> tuple[tuple[int, int], ...]:
+    """Pairs of types that are no neighbours of each other, ascending."""
+    pairs = full["model"]["descriptor"].get("exclude_types", [])
+    if any(not 0 <= kind < ntypes for pair in pairs for kind in pair):
+        mistakes.add("model/descriptor/exclude_types", pairs,
+                     f"pairs of type indices from 0 to {ntypes - 1}")
+    return tuple(sorted({(min(pair), max(pair)) for pair in pairs}))
 
 
 def _learning_rate(section: dict[str, Any], mistakes: Mistakes) -> LearningRateConfig:
@@ -352,7 +363,8 @@ def normalized_document(config: RunConfig) -> dict[str, Any]:
                            "axis_neuron": descriptor.axis_neuron, "type_one_side": True,
                            "resnet_dt": False, "set_davg_zero": descriptor.set_davg_zero,
                            "precision": precision.descriptor,
-                           "trainable": descriptor.trainable, "seed": descriptor.seed},
+                           "trainable": descriptor.trainable, "seed": descriptor.seed,
+                           "exclude_types": [list(pair) for pair in descriptor.exclude_types]},
             "fitting_net": {"neuron": list(fitting.neuron), "resnet_dt": False,
                             "trainable": fitting.trainable is None or list(fitting.trainable),
                             "atom_ener": list(fitting.atom_ener),

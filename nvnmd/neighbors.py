@@ -84,6 +84,7 @@ def build_neighborhood(
     overflow: Overflow = "error",
     type_names: Sequence[str] | None = None,
     ntypes: int | None = None,
+    exclude: Sequence[tuple[int, int]] = (),
 ) -> Neighborhood:
     """List the neighbours of every atom.
 
@@ -107,6 +108,8 @@ def build_neighborhood(
         Element names, only for messages.
     ntypes : int, optional
         Number of types that share one `sel` (version 1); as many as `sel` has if left out.
+    exclude : sequence of pairs of int
+        Types whose atoms are no neighbours of each other, whichever of the two is the centre.
 
     Returns
     -------
@@ -139,7 +142,7 @@ def build_neighborhood(
     x, types = x[order], types[order]
     if h is not None:
         x = wrap(x, h)
-    if installed():
+    if installed() and not exclude:
         slots = _compiled(x, h, types, tuple(sel), rcut, ntypes)
         if slots is not None:
             if slots.clash is not None:
@@ -158,6 +161,9 @@ def build_neighborhood(
     near_square = near[:, 0] * near[:, 0] + near[:, 1] * near[:, 1] + near[:, 2] * near[:, 2]
     rcut32 = np.float32(rcut)
     keep = (square < rcut * rcut) & (near_square <= rcut32 * rcut32)
+    for a, b in exclude:
+        kinds = types[first], types[second]
+        keep &= ~(((kinds[0] == a) & (kinds[1] == b)) | ((kinds[0] == b) & (kinds[1] == a)))
     first, second, shift = first[keep], second[keep], shift[keep]
     rij, near_square = rij[keep], near_square[keep]
 

@@ -83,6 +83,10 @@ def check_config(file: Path, weights: FloatWeights, config: RunConfig) -> None:
         ours = _plain(wanted[section][key])
         if theirs != ours:
             raise InputError(f"{file}: trained with {name} = {theirs}, the input has {ours}")
+    theirs, ours = ([list(pair) for pair in settings.get("dscp", {}).get("exclude_types", [])]
+                    for settings in (found, wanted))
+    if theirs != ours:
+        raise InputError(f"{file}: trained with exclude_types = {theirs}, the input has {ours}")
 
 
 def restored(weights: FloatWeights, source: FloatWeights, switches: Switches) -> FloatWeights:

@@ -322,7 +322,8 @@ def load_data(
     check_labels(loss, systems)
     dscp = config.descriptor
     cache = NeighborCache(
-        systems, dscp.sel, dscp.rcut, config.type_map, overflow=overflow, shared=config.version == 1
+        systems, dscp.sel, dscp.rcut, config.type_map, overflow=overflow,
+        shared=config.version == 1, exclude=dscp.exclude_types,
     )
     return systems, cache
 
@@ -341,7 +342,9 @@ def model_settings(config: RunConfig, kind: str) -> dict[str, Any]:
     switches = settled(config.switches, kind)
     halves = {"descriptor": switches.quantize_descriptor,
               "fitting_net": switches.quantize_fitting_net}
+    excluded = [list(pair) for pair in config.descriptor.exclude_types]
     return {
+        **({"exclude_types": excluded} if excluded else {}),
         "quantize": [name for name, on in halves.items() if on],
         "version": config.version,
         "type_map": list(config.type_map),
@@ -356,8 +359,9 @@ def model_settings(config: RunConfig, kind: str) -> dict[str, Any]:
 
 def _check_settings(checkpoint: Checkpoint, source: Path, config: RunConfig) -> None:
     """Raise InputError if a checkpoint belongs to another model."""
-    for key, wanted in model_settings(config, checkpoint.kind).items():
-        found = checkpoint.state.get("model", {}).get(key)
+    theirs, ours = checkpoint.state.get("model", {}), model_settings(config, checkpoint.kind)
+    for key in {**ours, **theirs}:
+        found, wanted = theirs.get(key), ours.get(key)
         if found != wanted:
             raise InputError(f"{source}: written with {key} = {found}, the input has {wanted}")
 

@@ -71,6 +71,7 @@ SETTINGS = {
     "training/profiling_file": "trace.json", "training/enable_profiler": True,
     "model[standard]/fitting_net[ener]/atom_ener": [-1.5, None],
     "training/mixed_precision/compute_prec": "bfloat16",
+    f"{DESCRIPTOR}[se_e2_a]/exclude_types": [[1, 0]],
     "model[standard]/fitting_net[ener]/precision": "float32",
     f"{DESCRIPTOR}[se_e2_a]/precision": "float32",
     "loss[ener]/enable_atom_ener_coeff": True, "loss[ener]/numb_generalized_coord": 2,
@@ -211,7 +212,7 @@ def test_keys_of_the_descriptor_of_version_1():
     base["model"]["descriptor"] = {"sel": 60}
     inside = [entry for entry in KEYS if entry.path.startswith(f"{DESCRIPTOR}[se_atten]/")]
     changed = {"sel": 70, "rcut": 7.0, "rcut_smth": 1.0, "seed": 6, "trainable": False,
-               "precision": "float32"}
+               "precision": "float32", "exclude_types": [[0, 1]]}
     for entry in inside:
         rule, name = find_rule(rules, entry.path), entry.path.rpartition("/")[2]
         document = copy.deepcopy(base)
