@@ -89,6 +89,30 @@ def small_cells(one: str, other: str, edge: float) -> Frames:
     ]
 
 
+def unrounded(atoms: Atoms, rng: np.random.Generator) -> Atoms:
+    """Positions and cell with all digits of binary64, and positions many cells away."""
+    out = atoms.copy()
+    out.set_cell(out.cell.array @ (np.eye(3) + rng.uniform(-0.05, 0.05, (3, 3))), scale_atoms=True)
+    out.positions += rng.normal(0.0, 0.05, out.positions.shape)
+    out.positions += rng.integers(-50, 51, out.positions.shape) @ out.cell.array
+    return out
+
+
+def skewed(atoms: Atoms) -> Atoms:
+    """The same atoms in a cell whose vectors are far from orthogonal."""
+    out = atoms.copy()
+    out.set_cell([[6.3, 1e-9, 0.0], [30.0, 6.1, 0.0], [-18.8, 25.0, 6.4]], scale_atoms=True)
+    return out
+
+
+def on_faces() -> Atoms:
+    """Atoms on the faces of the cell and of the grid cells that a search would make of it."""
+    edges = np.array([12.0, 18.0, 12.0])
+    atoms = Atoms("OHHO" * 16, cell=np.diag(edges), pbc=True)
+    atoms.positions = np.indices((4, 4, 4)).reshape(3, -1).T * edges / 4.0
+    return atoms
+
+
 def molecule_frames(rcut: float) -> Frames:
     """O and H, 128 neighbours."""
     rng = np.random.default_rng(32)
@@ -106,7 +130,11 @@ def molecule_frames(rcut: float) -> Frames:
         ("distances", molecules.pairs(np.linspace(0.7, rcut + 0.1, 36))),
         ("crowded", squeezed(crowd, rcut, 124)),
         ("overflow", squeezed(crowd, rcut, 170)),
-        ("overflow lattice", rounded(lattice)),
+        ("overflow lattice", rounded(lattice.repeat((3, 1, 3)))),
+        ("large", unrounded(molecules.liquid((5, 4, 6), rng), rng)),
+        ("unrounded", unrounded(liquid, rng)),
+        ("skewed", skewed(liquid)),
+        ("on faces", on_faces()),
         ("alone", alone("O", "H", rcut)),
         ("close", near_pairs("O", "H", [0.02, 0.2, 0.45, 0.5, 0.55, 0.62])),
         ("close, alike", near_pairs("H", "H", [0.02, 0.3, 0.5, 0.6])),
