@@ -217,7 +217,7 @@ def test_the_command_trains_what_the_switches_say(
     calls = []
 
     def record(name):
-        return lambda config, *folders, **_: calls.append((name, config.switches, folders))
+        return lambda config, *paths, **_: calls.append((name, config.switches, paths))
 
     for module, name in (("tf_train", "train_cnn"), ("tf_qnn", "train_qnn"),
                          ("tf_table_stage", "train_table_descriptor")):
