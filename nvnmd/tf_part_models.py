@@ -63,7 +63,7 @@ class FixedFittingModel(TfFloatModel):
     """Float descriptor, quantized fitting nets."""
 
     @staticmethod
-    def _fit_net(  # type: ignore[override]
+    def _fit_net(
         net: list[tuple[Tensor, Tensor]], d: Tensor, first: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         """Outputs (a,) and dE/dD (a, n) of one fitting net in fixed point."""
