@@ -235,9 +235,7 @@ def _train(
             config.descriptor, config.fitting, statistics, config.version
         )
         if restores:
-            file = Path(config.files.weight_file or "")
-            source = read_weights(file, config, embedding=bool(switches.restore_descriptor))
-            weights = restored(weights, source, switches)
+            weights = restored(weights, _source(config, kind, switches), switches)
     check_same(workers, input_document=config.normalized, data=data_facts(systems),
                checkpoint=None if checkpoint is None else checkpoint.step)
     weights = with_shared_weights(weights, workers)
@@ -326,6 +324,19 @@ def _compiled(
         train_types=not switches.restore_descriptor,
         train_fitting=config.fitting.trainable,
     )
+
+
+def _source(config: RunConfig, kind: str, switches: Switches) -> FloatWeights:
+    """Read the weights to restore."""
+    files = config.files
+    if files.weight_file is None:
+        raise InputError(f"{config.source}: nvnmd/weight_file: missing key, expected the weights "
+                         "to restore")
+    # in train-cnn the config_file is one to write
+    beside = files.config_file if kind == "qnn" else None
+    return read_weights(
+        Path(files.weight_file), config, embedding=bool(switches.restore_descriptor),
+        config_file=None if beside is None else Path(beside))
 
 
 def _worth_compiling(training: _Part, validation: _Part | None, steps: int) -> bool:

@@ -171,6 +171,16 @@ def test_weights_that_do_not_fit(stage, tmp_path):  # noqa: F811
     other = dataclasses.replace(config, fitting=dataclasses.replace(config.fitting, neuron=(8, 8)))
     with pytest.raises(InputError, match=r"2 types and widths \[4, 8\], \[16, 16\]; the input has"):
         read_weights(folder / "cnn" / "weight.npy", other)
+    near = dataclasses.replace(config, descriptor=dataclasses.replace(config.descriptor, rcut=3.0))
+    near = dataclasses.replace(
+        switched(near, "qnn", quantize_descriptor=False),
+        files=StageFiles(**{f"{key}_file": str(folder / "cnn" / f"{key}.npy")
+                            for key in ("weight", "config")}))
+    with pytest.raises(InputError, match=r"config\.npy: trained with rcut = 4\.0, the input has"):
+        train_cnn(near, tmp_path / "out", log=quiet)
+    lost = dataclasses.replace(near, files=StageFiles())
+    with pytest.raises(InputError, match="nvnmd/weight_file: missing key, expected the weights to"):
+        train_cnn(lost, tmp_path / "out", log=quiet)
 
 
 def test_parts_of_version_1(folders, tmp_path):  # noqa: F811
