@@ -26,8 +26,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nvnmd.config import DescriptorConfig
+from nvnmd.float_math import NumpyMath
+from nvnmd.float_model import nix
+from nvnmd.float_types import type_terms
 from nvnmd.statistics import Statistics
-from nvnmd.weights import Layer
+from nvnmd.weights import Layer, Net
 
 Array = NDArray[np.float64]
 
@@ -36,8 +40,10 @@ TYPE_WIDTH = 8
 # Offset of a feature, relative to the largest that its last layer's tanh can make: its deviation
 # at the start, and the largest that is asked for
 OFFSET, MOST_OFFSET = 0.6, 0.9
-# Biases of the net of the gains
-TYPE_BIAS = 0.3
+# Size of the descriptor's first row for features of size 1
+SUM = 0.6
+# Biases of the net of the gains, and between what its matrices are scaled
+TYPE_BIAS, SCALES = 0.3, (0.5, 3.0)
 # Natural logarithm of the slopes of the first embedding layer: deviation
 SLOPE_SPREAD = 0.5
 # Least deviation of s, relative to its mean
@@ -89,30 +95,58 @@ def draw_shared_embedding(
 
 
 def draw_type_nets(
-    rng: np.random.Generator, neuron: Sequence[int], ntypes: int
+    rng: np.random.Generator, descriptor: DescriptorConfig, statistics: Statistics
 ) -> dict[str, Any]:
     """Draw the type embedding, whose bias is 0, and the net of the gains.
+
+    The net's matrices are scaled such that the gains have the size that `wanted_gain` says.
 
     Parameters
     ----------
     rng : numpy.random.Generator
         Source of the numbers.
-    neuron : sequence of int
-        Widths of the net of the gains.
-    ntypes : int
-        Number of types.
+    descriptor : DescriptorConfig
+        Widths of the net of the gains, slots.
+    statistics : Statistics
+        Of the training data.
 
     Returns
     -------
     dict
         `type_embedding` and `type_net` of `FloatWeights`.
     """
-    net, nin = [], 2 * TYPE_WIDTH
-    for nout in neuron:
-        net.append((_unit(rng, nin, nout), rng.normal(size=nout) * TYPE_BIAS))
-        nin = nout
+    ntypes = len(statistics.t_bias_atom_e)
     vectors = rng.normal(size=(ntypes, TYPE_WIDTH))
-    return {"type_embedding": ((vectors, np.zeros(TYPE_WIDTH)),), "type_net": tuple(net)}
+    embedding: Net = ((vectors, np.zeros(TYPE_WIDTH)),)
+    drawn, nin = [], 2 * TYPE_WIDTH
+    for nout in descriptor.neuron:
+        drawn.append((_unit(rng, nin, nout), rng.normal(size=nout) * TYPE_BIAS))
+        nin = nout
+    wanted = wanted_gain(statistics, sum(descriptor.sel))
+    low, high = SCALES
+    for _ in range(HALVINGS):
+        scale = 0.5 * (low + high)
+        net = tuple((matrix * scale, bias) for matrix, bias in drawn)
+        terms = type_terms(NumpyMath(), embedding, net, np.zeros((TYPE_WIDTH, 1)))
+        if np.sqrt((terms.gains**2).mean()) < wanted:
+            low = scale
+        else:
+            high = scale
+    return {"type_embedding": embedding, "type_net": net}
+
+
+def wanted_gain(statistics: Statistics, slots: int) -> float:
+    """Return the root mean square gain that gives the sums over the neighbours the size `SUM`.
+
+    Parameters
+    ----------
+    statistics : Statistics
+        Of the training data.
+    slots : int
+        Neighbour slots, which decide what the sums are divided by.
+    """
+    total = statistics.mean_neighbors * statistics.s_sample.mean()
+    return float(SUM * nix(slots) / total)
 
 
 def draw_type_weights(rng: np.random.Generator, width: int) -> Array:

@@ -76,7 +76,7 @@ def initial_weights(
     rng = np.random.default_rng(descriptor.seed)
     if version == 1:
         embedding: tuple[Net, ...] = (draw_shared_embedding(rng, descriptor.neuron, statistics),)
-        types = draw_type_nets(rng, descriptor.neuron, ntypes)
+        types = draw_type_nets(rng, descriptor, statistics)
     else:
         embedding = tuple(
             draw_net(

@@ -42,6 +42,8 @@ class Statistics:
     s_sample : (SAMPLES,) float64
         Ascending values of s that stand for those of all filled slots, each for as many; to 1/128
         1/Å of sw/r.
+    mean_neighbors : float
+        Mean number of neighbours of an atom.
     """
 
     davg: NDArray[np.float64]
@@ -50,6 +52,7 @@ class Statistics:
     min_nbor_dist: float
     largest_counts: NDArray[np.int64]
     s_sample: NDArray[np.float64]
+    mean_neighbors: float
 
 
 def collect_statistics(
@@ -152,6 +155,7 @@ def collect_statistics(
         min_nbor_dist=nearest,
         largest_counts=largest,
         s_sample=_sample(histogram.reshape(ntypes, -1), mean[:, :1], deviation[:, :1]),
+        mean_neighbors=float(histogram.sum() * slots / count.sum()),
     )
 
 

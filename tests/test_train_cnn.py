@@ -51,6 +51,7 @@ STATISTICS = Statistics(
     min_nbor_dist=2.0,
     largest_counts=np.array([5, 6]),
     s_sample=np.linspace(-0.1, 5.0, 64),
+    mean_neighbors=8.0,
 )
 
 

@@ -90,7 +90,7 @@ def test_training_learns_and_writes_what_the_next_stage_reads(folders, cnn):
 def test_every_type_array_is_trained(folders, cnn):
     statistics = Statistics(davg=np.zeros((3, 2)), dstd=np.ones((3, 2)), t_bias_atom_e=np.zeros(3),
                             min_nbor_dist=1.0, largest_counts=np.array([50]),
-                            s_sample=np.linspace(0.0, 8.0, 64))
+                            s_sample=np.linspace(0.0, 8.0, 64), mean_neighbors=20.0)
     config = run_config(folders, 60)
     start = initial_weights(config.descriptor, config.fitting, statistics, 1)
     for name, array in start.arrays().items():
