@@ -112,7 +112,7 @@ def forward(
                     factors = gain[kinds[atom, slot_of[p, k]]]
                     for j in range(m1):
                         out[j] = mul(out[j], factors[j])
-                bound += _accumulate(here, k, out, total, tops[p])
+            bound += _accumulate(here, ends[t], ends[t + 1], g[p], total, tops[p])
             absent = starts[t + 1] - starts[t] - (ends[t + 1] - ends[t])
             bound += absent * empty_bound[t]
             for j in range(m1):
@@ -172,24 +172,39 @@ def _radial(
 
 
 @njit
-def _accumulate(near, k, g, total, tops):
-    """Add the products of neighbour k to the four sums; the largest magnitude among them."""
+def _accumulate(near, first, last, g, total, tops):
+    """Add the products of some neighbours to the four sums; the sum of their largest magnitudes.
+
+    Four neighbours at a time, so that the sums are read and written less often: products are whole
+    numbers of units, which add up to the same in any order.
+    """
     m1 = total.shape[1]
-    top, top_slope = np.int64(0), np.int64(0)
-    slopes = g[m1:]
-    for j in range(m1):
-        top = max(top, magnitude(g[j]))
-        top_slope = max(top_slope, magnitude(slopes[j]))
-    tops[0, k], tops[1, k] = exponent_floor(top), exponent_floor(top_slope)
-    r0, r1, r2, r3 = near[_S, k], near[_HX, k], near[_HY, k], near[_HZ, k]
-    f0, f1, f2, f3 = r0 * _FIX, r1 * _FIX, r2 * _FIX, r3 * _FIX
-    t0, t1, t2, t3 = total[0], total[1], total[2], total[3]
-    for j in range(m1):
-        t0[j] += np.trunc(f0 * g[j])
-        t1[j] += np.trunc(f1 * g[j])
-        t2[j] += np.trunc(f2 * g[j])
-        t3[j] += np.trunc(f3 * g[j])
-    return max(abs(r0), abs(r1), abs(r2), abs(r3)) * value(top)
+    bound = 0.0
+    for k in range(first, last):
+        top, top_slope = np.int64(0), np.int64(0)
+        features, slopes = g[k, :m1], g[k, m1:]
+        for j in range(m1):
+            top = max(top, magnitude(features[j]))
+            top_slope = max(top_slope, magnitude(slopes[j]))
+        tops[0, k], tops[1, k] = exponent_floor(top), exponent_floor(top_slope)
+        bound += value(top) * max(
+            abs(near[_S, k]), abs(near[_HX, k]), abs(near[_HY, k]), abs(near[_HZ, k]))
+    fours = last - (last - first) % 4
+    for k in range(first, fours, 4):
+        g0, g1, g2, g3 = g[k], g[k + 1], g[k + 2], g[k + 3]
+        for i in range(4):
+            out, r = total[i], near[_S if i == 0 else _HX + i - 1]
+            f0, f1, f2, f3 = r[k] * _FIX, r[k + 1] * _FIX, r[k + 2] * _FIX, r[k + 3] * _FIX
+            for j in range(m1):
+                out[j] += (np.trunc(f0 * g0[j]) + np.trunc(f1 * g1[j])) + (
+                    np.trunc(f2 * g2[j]) + np.trunc(f3 * g3[j]))
+    for k in range(fours, last):
+        features = g[k]
+        for i in range(4):
+            out, f = total[i], near[_S if i == 0 else _HX + i - 1, k] * _FIX
+            for j in range(m1):
+                out[j] += np.trunc(f * features[j])
+    return bound
 
 
 @njit
