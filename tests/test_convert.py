@@ -172,6 +172,13 @@ def test_truncated_run_gives_what_is_whole(tmp_path, capsys):
     assert "2 frames" in shown.out and "nvnmd: warning: " in shown.err
 
 
+def test_without_dpdata(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert main(["convert", "OUTCAR", "-o", str(tmp_path / "data")]) == 1
+    assert "convert: dpdata, h5py not installed; pip install 'nvnmd[data]'" in (
+        capsys.readouterr().err)
+
+
 def test_nothing_is_overwritten(tmp_path, capsys):
     file = write_outcar(tmp_path / "OUTCAR")
     (tmp_path / "data").mkdir()

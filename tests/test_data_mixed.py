@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from nvnmd.data import find_systems, load_groups, load_system, load_systems
 from nvnmd.data_mixed import find_frame, first_frames, pools
 from nvnmd.data_source import atom_count, is_system
-from nvnmd.errors import InputError
+from nvnmd.errors import InputError, ToolMissingError
 
 # four frames in two sets: A2B and B2A in other orders, a virtual atom once
 TYPES = {"set.000": [[0, 1, 0, -1], [1, 0, 1, 2]], "set.001": [[1, 0, 0, -1], [2, 1, 1, 0]]}
@@ -185,6 +186,13 @@ def test_open_system_in_hdf5(mixed, tmp_path):
     (mixed / "nopbc").touch()
     name = as_hdf5(mixed, tmp_path / "data.hdf5")
     assert all(group.box is None for group in load_groups(name, ("Cu", "Au", "Ag")))
+
+
+def test_hdf5_without_h5py(mixed, tmp_path, monkeypatch):
+    name = as_hdf5(mixed, tmp_path / "data.hdf5")
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    with pytest.raises(ToolMissingError, match=r"h5py not installed.*pip install 'nvnmd\[data\]'"):
+        load_groups(name, ("Cu", "Au", "Ag"))
 
 
 def test_damaged_hdf5(mixed, tmp_path):

@@ -179,6 +179,9 @@ def test_draws():
     # five frames in batches of two: four per round, each as often as the others
     assert len(counts) == 5 and counts.min() > 0.6 * counts.mean()
     assert (np.bincount(seen[0]) == len(seen[0]) // 3).all()
+    # blocks count systems, not compositions
+    draws = FrameDraws(systems, [1, 1], 1, Place(), auto_prob="prob_sys_size;0:1:1;1:2:9")
+    assert 10 < sum(draws()[0][0] < 4 for _ in range(300)) < 60
 
     draws = FrameDraws(systems, [6, 6], 1, Place(), merged=True, auto_prob="prob_uniform")
     assert draws.mates == [[0, 1, 2, 3, 4]] * 5 and draws.sizes == [6] * 5
