@@ -330,7 +330,8 @@ def _training() -> dict[str, Rule]:
                                _names_file, "a file name"),
         "disp_training": SECTION, "time_training": SECTION,
         "opt_type": _only("Adam", why="the optimizer is Adam"),
-        "profiling": _honoured("A Chrome trace of 20 steps after the first."),
+        "profiling": _honoured("A Chrome trace of 20 steps after the first: TensorFlow's "
+                               "operations and this program's functions."),
         "profiling_file": _honoured("In the output folder; only the last part of the path counts.",
                                     _names_file, "a file name"),
         "enable_profiler": _honoured("Of 20 steps after the first, in tensorboard_log_dir."),

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -47,6 +49,8 @@ class TfMonitor:
         self._profiles = settings.profiling or settings.enable_profiler
         self._writers: dict[str, Any] = {}
         self._profile: Path | None = None
+        self._step: Any = None
+        self._calls: Any = None
 
     def __enter__(self) -> Self:
         return self
@@ -62,9 +66,16 @@ class TfMonitor:
             keep = self.settings.enable_profiler
             self._profile = self.log if keep else Path(tempfile.mkdtemp(prefix="nvnmd-profile-"))
             tf.profiler.experimental.start(str(self._profile))
+            self._calls = Calls()
+        if self._profile is not None:
+            self._step = tf.profiler.experimental.Trace("train", step_num=step + 1, _r=1)
+            self._step.__enter__()
 
     def end(self, step: int) -> None:
         """Stop it where they end."""
+        if self._step is not None:
+            self._step.__exit__(None, None, None)
+            self._step = None
         if step == self._last:
             self._stop()
 
@@ -88,11 +99,14 @@ class TfMonitor:
         if self._profile is None:
             return
         folder, self._profile = self._profile, None
+        calls, self._calls = self._calls, None
+        calls.stop()
         tf.profiler.experimental.stop()
         if self.settings.profiling:
             name = Path(self.settings.profiling_file).name
             with atomic_write(self.folder / name) as file:
-                file.write(json.dumps(chrome_trace(newest_profile(folder))).encode())
+                trace = chrome_trace(newest_profile(folder), calls.events)
+                file.write(json.dumps(trace).encode())
         if not self.settings.enable_profiler:
             shutil.rmtree(folder)
 
@@ -119,8 +133,50 @@ def newest_profile(folder: Path) -> Path:
     return found[-1]
 
 
-def chrome_trace(profile: Path) -> dict[str, Any]:
-    """Return a profile as a Chrome trace: one bar per operation, one line per thread."""
+class Calls:
+    """Records this thread's calls of this package's functions, from now on.
+
+    Compiled passes are no operations of TensorFlow, whose profiler does not see them.
+
+    Attributes
+    ----------
+    events : list of (name, start, length)
+        Finished calls, in microseconds of the system's clock.
+    """
+
+    def __init__(self) -> None:
+        self.events: list[tuple[str, float, float]] = []
+        self._open: list[tuple[Any, int]] = []
+        self._before = sys.getprofile()
+        sys.setprofile(self._told)
+
+    def stop(self) -> None:
+        """Record no more."""
+        sys.setprofile(self._before)
+
+    def _told(self, frame: Any, event: str, _: object) -> None:
+        if not frame.f_globals.get("__name__", "").startswith("nvnmd."):
+            return
+        if event == "call":
+            self._open.append((frame, time.time_ns()))
+        elif event == "return" and self._open and self._open[-1][0] is frame:
+            start = self._open.pop()[1]
+            name = f"{Path(frame.f_code.co_filename).name}:{frame.f_code.co_name}"
+            self.events.append((name, start / 1e3, (time.time_ns() - start) / 1e3))
+
+
+def chrome_trace(
+    profile: Path, calls: Sequence[tuple[str, float, float]] = ()
+) -> dict[str, Any]:
+    """Return a profile as a Chrome trace: one bar per operation, one line per thread.
+
+    Parameters
+    ----------
+    profile : Path
+        TensorFlow's.
+    calls : sequence of (name, start, length)
+        Bars of one more line, in microseconds.
+    """
     from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
     space = xplane_pb2.XSpace()
@@ -138,4 +194,21 @@ def chrome_trace(profile: Path) -> dict[str, Any]:
                 start = line.timestamp_ns / 1e3 + event.offset_ps / 1e6
                 events.append({"ph": "X", "pid": process, "tid": thread, "name": name,
                                "ts": start, "dur": event.duration_ps / 1e6})
+    if calls:
+        process = len(space.planes)
+        events.append({"ph": "M", "pid": process, "name": "process_name",
+                       "args": {"name": "functions of nvnmd"}})
+        # TensorFlow counts from where its profile began
+        zero = _profile_start(space) / 1e3
+        events += [{"ph": "X", "pid": process, "tid": 0, "name": name, "ts": start - zero,
+                    "dur": length} for name, start, length in calls]
     return {"displayTimeUnit": "ns", "traceEvents": events}
+
+
+def _profile_start(space: Any) -> int:
+    """The system's clock at the start of a profile, in nanoseconds; 0 if it does not say."""
+    for plane in space.planes:
+        for stat in plane.stats:
+            if plane.stat_metadata[stat.metadata_id].name == "profile_start_time":
+                return int(stat.uint64_value or stat.int64_value)
+    return 0

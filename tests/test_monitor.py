@@ -50,7 +50,13 @@ def test_log_and_profile(data, tmp_path):  # noqa: F811
     trace = json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
     bars = [event for event in trace if event["ph"] == "X"]
     assert len(bars) > 50 and all(event["dur"] >= 0 for event in bars)
-    assert any("MatMul" in event["name"] for event in bars)
+    # steps 2 to 6, and inside of them the model's own functions
+    steps = [event for event in bars if event["name"] == "train"]
+    assert len(steps) == 5
+    inside = [event["name"] for event in bars
+              if any(step["ts"] <= event["ts"] <= step["ts"] + step["dur"] for step in steps)]
+    assert sum("_model.py:step" in name or "_model.py:gradient" in name for name in inside) >= 5
+    assert any("Execute" in name for name in inside)
     (profile,) = (tmp_path / "board/plugins/profile").glob("*/*.xplane.pb")
     assert profile.stat().st_size > 1000
 

@@ -7,6 +7,7 @@ import pytest
 
 tf = pytest.importorskip("tensorflow")
 
+from nvnmd.loss_terms import size_factors  # noqa: E402
 from nvnmd.tf_adam import Adam  # noqa: E402
 from nvnmd.tf_loss import Found, force_difference, squared_errors  # noqa: E402
 
@@ -45,6 +46,10 @@ def test_every_term_against_plain_sums(relative_f):
     ]
     got = squared_errors(Found(**found), label, n, lambda x: tf.reduce_sum(x, 1), relative_f)
     np.testing.assert_allclose(got, expected, rtol=1e-12)
+    # what EnerStdLoss of DeePMD-kit 3.2.0 gives for the same numbers and prefactors
+    loss = np.sum(got * size_factors(n) * np.array([0.7, 2.0, 0.3, 1.1, 0.9, 0.4]))
+    theirs = 16.804962052635005 if relative_f is None else 12.841987837503353
+    np.testing.assert_allclose(loss, theirs, rtol=1e-13)
 
     # atoms in one row, with rows between them that hold no atom
     row = np.array([0, 2, 3, 4, 6, 7, 8, 9, 11, 12])
