@@ -113,8 +113,11 @@ def convert(
             if name not in names:
                 raise InputError(f"--type-map: the data hold {name}, which is not among "
                                  f"{' '.join(names)}")
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f".{destination.name}-", dir=destination.parent))
+    try:
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix=f".{destination.name}-", dir=destination.parent))
+    except OSError as error:
+        raise InputError(f"{destination}: cannot be written ({error.strerror})") from None
     try:
         made = work / destination.name
         with _as_input_error(f"{destination}: cannot be written", warn):

@@ -184,3 +184,5 @@ def test_nothing_is_overwritten(tmp_path, capsys):
     (tmp_path / "data").mkdir()
     assert main(["convert", str(file), "-o", str(tmp_path / "data")]) == 2
     assert "data: exists already, expected a name that is free" in capsys.readouterr().err
+    assert main(["convert", str(file), "-o", str(file / "data")]) == 2
+    assert "data: cannot be written (" in capsys.readouterr().err
