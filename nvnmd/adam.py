@@ -75,6 +75,8 @@ class Adam:
         self._first += (1.0 - BETA1) * gradient
         self._second *= BETA2
         self._second += (1.0 - BETA2) * gradient * gradient
-        root = np.sqrt(self._second)
-        root += EPSILON
-        return -self.corrected_rate(lr, step) * self._first / root
+        change = np.sqrt(self._second)
+        change += EPSILON
+        np.divide(self._first, change, out=change)
+        change *= -self.corrected_rate(lr, step)
+        return change

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +14,12 @@ from nvnmd.batches import NeighborCache
 from nvnmd.errors import RangeError
 from nvnmd.loss_terms import chosen_labels, known_terms
 from nvnmd.qnn_frames import FrameConstants, frame_constants, padded_slots
+from nvnmd.quantize.fast import FastModel, installed, supported
 from nvnmd.quantize.model import Model
 
 # Constants kept in memory (3 MB for 216 atoms with 40 neighbours); the least recently used go.
-CACHE_BYTES = 3 << 30
+# Without numba finding them again takes about a hundred times as long.
+CACHE_BYTES = (256 << 20) if installed() else (3 << 30)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +83,7 @@ class QuantizedFrames:
         self._kept: OrderedDict[tuple[int, int], FrameConstants] = OrderedDict()
         self._bytes = 0
         self._slots: dict[int, int] = {}
+        self._find = _finder(model)
 
     def batch(self, system: int, frames: Sequence[int] | NDArray[np.int64]) -> QuantizedBatch:
         """Pack frames of one system; see `merged` for those of several.
@@ -189,9 +193,7 @@ class QuantizedFrames:
         data = self.neighbors.systems[system]
         rij, index = self.slots(system, frame)
         try:
-            found = frame_constants(
-                self.model, np.sort(data.types), rij, index, self._slot_count(system)
-            )
+            found = self._find(np.sort(data.types), rij, index, self._slot_count(system))
         except RangeError as error:
             raise RangeError(f"{data.path}: frame {data.number(frame)}: {error}") from None
         self._kept[key] = found
@@ -199,6 +201,15 @@ class QuantizedFrames:
         while self._bytes > CACHE_BYTES and len(self._kept) > 1:
             self._bytes -= self._kept.popitem(last=False)[1].nbytes
         return found
+
+
+def _finder(model: Model) -> Callable[..., FrameConstants]:
+    """What finds a frame's constants: compiled where numba is installed."""
+    if not (installed() and supported(model)):
+        return partial(frame_constants, model)
+    from nvnmd.qnn_frames_fast import fast_frame_constants
+
+    return partial(fast_frame_constants, FastModel(model))
 
 
 def _filled_up(

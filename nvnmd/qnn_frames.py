@@ -136,15 +136,15 @@ def frame_constants(
     d = _descriptor(model, gr)
 
     def pick(x: NDArray) -> Floats:
-        return _compact(np.where(kept.reshape(*kept.shape, *(1,) * (x.ndim - 2)), x, 0.0))
+        return compact(np.where(kept.reshape(*kept.shape, *(1,) * (x.ndim - 2)), x, 0.0))
 
     return FrameConstants(
-        d=_compact(d),
-        gr=_compact(gr),
+        d=compact(d),
+        gr=compact(gr),
         r4=pick(r4),
         g=pick(g),
         gs=pick(gs),
-        r=_compact(r),
+        r=compact(r),
         h=pick(h),
         slopes=pick(slopes),
         index=neighbor,
@@ -225,7 +225,7 @@ def padded_slots(filled: int) -> int:
     return max(1, -(-filled // SLOT_STEP)) * SLOT_STEP
 
 
-def _compact(x: NDArray[np.float64]) -> Floats:
+def compact(x: NDArray[np.float64]) -> Floats:
     """The array as binary32 where that changes no value."""
     with np.errstate(over="ignore", under="ignore"):
         small = x.astype(np.float32)

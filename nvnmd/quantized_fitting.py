@@ -78,7 +78,8 @@ def evaluate(net: QuantizedNet, d: Floats, term: Floats | None = None) -> Quanti
         Version 1: what the atoms' types add to the first layer, on the same grid.
     """
     x = d
-    inputs, slopes, z_list = [x], [], []
+    inputs, z_list = [x], []
+    slopes: list[Floats] = []
     for k, skip in enumerate(net.skips):
         z = x @ net.ahead[k]
         y, slope = np.empty_like(z), np.empty_like(z)
@@ -90,7 +91,9 @@ def evaluate(net: QuantizedNet, d: Floats, term: Floats | None = None) -> Quanti
         x = y
     out = floor_bits(x @ net.ahead[-1], FIX_FRAC) + net.biases[-1]
     g = np.repeat(floor_bits(net.back[-1], FIX_FRAC), len(x), axis=0)
-    through, back_slopes, curves = [], [], []
+    through: list[Floats] = []
+    back_slopes: list[Floats] = []
+    curves: list[Floats] = []
     for k in reversed(range(len(net.skips))):
         z = z_list[k]
         behind, slope, curve = np.empty_like(z), np.empty_like(z), np.empty_like(z)

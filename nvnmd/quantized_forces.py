@@ -7,23 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nvnmd.qnn_frames import FrameConstants
+from nvnmd.quantize import fast_training as kernels
 from nvnmd.quantize.fast_kernels import scatter
-from nvnmd.quantize.fast_training import derivatives, derivatives_backward
 from nvnmd.quantize.model import Model
-from nvnmd.quantize.ops import floor_bits
+from nvnmd.quantize.ops import FIX_FRAC, floor_bits
 from nvnmd.quantize.threads import share_out, threads
 
 Floats = NDArray[np.float64]
-_FIX_FRAC = 23
 # what the kernels take of a frame, in this order
 _FORWARD = ("gr", "r4", "g", "gs", "r", "h", "slopes", "pair", "rij")
 _BACKWARD = ("gr", "r4", "g", "gs", "r", "h", "slopes", "index", "pair", "rij")
-# these stay as they are; of the others one in binary64 makes all so
+# these have formats of their own
 _KEPT = ("index", "pair", "rij")
 
 
@@ -59,16 +59,16 @@ class QuantizedForces:
             dE/dD.
         """
         frames, n, m = constants.index.shape
-        dd = floor_bits(dd, _FIX_FRAC)
+        dd = floor_bits(dd, FIX_FRAC)
         force, virial = np.zeros((frames, n, 3)), np.zeros((frames, 3, 3))
         spare, deriv = np.empty((n, 3, 3)), np.empty((frames, n, m, 4))
         inverse = self._inverse_of(type_counts)
         for k in range(frames):
             arrays = _arrays(constants, k, _FORWARD)
 
-            def part(low: int, high: int, k: int = k, arrays: list = arrays) -> None:
-                derivatives(low, high, dd[k], *arrays, inverse, self._gain, self._scale, self._m2,
-                            deriv[k])
+            def part(low: int, high: int, k: int = k, arrays: list[Any] = arrays) -> None:
+                kernels.derivatives(low, high, dd[k], inverse, self._gain, self._scale, self._m2,
+                                    deriv[k], *arrays)
 
             _each(part, n)
             # empty slots have no displacement, no derivative, and add nothing to their atom 0
@@ -97,9 +97,10 @@ class QuantizedForces:
         for k in range(frames):
             arrays = _arrays(constants, k, _BACKWARD)
 
-            def part(low: int, high: int, k: int = k, arrays: list = arrays) -> None:
-                derivatives_backward(low, high, by_force[k], by_virial[k], *arrays, inverse,
-                                     self._gain, self._scale, self._m2, by_dd[k])
+            def part(low: int, high: int, k: int = k, arrays: list[Any] = arrays) -> None:
+                kernels.derivatives_backward(
+                    low, high, by_force[k], by_virial[k], inverse, self._gain, self._scale,
+                    self._m2, by_dd[k], *arrays)
 
             _each(part, n)
         return by_dd
@@ -111,8 +112,11 @@ class QuantizedForces:
         return np.repeat(self._inverse, type_counts, axis=0)
 
 
-def _arrays(constants: FrameConstants, frame: int, names: tuple[str, ...]) -> list[NDArray]:
-    """The arrays of one frame, in one format."""
+def _arrays(constants: FrameConstants, frame: int, names: tuple[str, ...]) -> list[Any]:
+    """The arrays of one frame, in one format.
+
+    One in binary64 makes all so but those that have a format of their own.
+    """
     some = [getattr(constants, f.name) for f in fields(constants) if f.name not in _KEPT]
     wide = any(array.dtype == np.float64 for array in some)
     arrays = []

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nvnmd.loss_terms import size_factors
 from nvnmd.qnn_batches import QuantizedBatch
+from nvnmd.quantize.fast import installed, supported
 from nvnmd.quantize.fitting import fitting_net
 from nvnmd.quantize.model import Model
 from nvnmd.quantize.ops import FIX_FRAC, round_bits
-from nvnmd.quantize.tf_network import FrameTensors, Prediction, TypeTensors, predict
+from nvnmd.quantize.tf_network import FrameTensors, Prediction, TypeTensors, fit_atoms, predict
 from nvnmd.quantize.tf_ops import TENSORFLOW
 from nvnmd.tf_adam import Adam, flatten
 from nvnmd.tf_loss import Found, squared_errors
 from nvnmd.tf_runtime import tf
 from nvnmd.vacuum import given_energies
 from nvnmd.weights import FloatWeights
+
+if TYPE_CHECKING:
+    from nvnmd.quantized_atoms import QuantizedAtoms
+    from nvnmd.quantized_forces import QuantizedForces
 
 Tensor = Any
 # among the labels of a batch whose frames differ: 1 for an atom, 0 for a row that fills up
@@ -71,14 +76,21 @@ class TfQuantizedModel:
         self._biases = [tf.Variable(b) for b in weights.fit_biases]
         self._tweight = None if weights.tweight is None else tf.Variable(weights.tweight)
         trained = [True] * len(self._weights) if train_fitting is None else list(train_fitting)
+        self._trained = trained
         types = [self._tweight] if self._tweight is not None and trained[0] else []
         layers = [variable for variables in (self._weights, self._biases)
                   for variable, on in zip(variables, trained, strict=True) if on]
         self._adam = Adam([*layers, *types], gradient_max_norm)
-        # one function, compiled anew for each shape and composition that occurs
+        self._forces = _compiled_forces(model)
+        # quantized fitting nets and nothing else: those are compiled, too
+        other = type(self)._fitting is not TfQuantizedModel._fitting
+        self._plain = self._forces is not None and self._vacuum is None and not other
+        # one function each, compiled anew for each shape and composition that occurs
         self._run_predict = tf.function(self._predict, autograph=False)
-        self._run_step = tf.function(self._step, autograph=False)
         self._run_gradient = tf.function(self._gradient, autograph=False)
+        self._run_atoms = tf.function(self._atoms, autograph=False)
+        self._run_slopes = tf.function(self._slopes, autograph=False)
+        self._run_adam = tf.function(self._adam.apply_flat, autograph=False)
 
     @property
     def weights(self) -> FloatWeights:
@@ -101,9 +113,19 @@ class TfQuantizedModel:
 
     def predict(self, batch: QuantizedBatch, *, once: bool = False) -> QuantizedPrediction:
         """Evaluate a batch; `once` saves the seconds that compiling for its shape takes."""
-        run = self._predict if once else self._run_predict
-        found = run(_tensors(batch), batch.type_counts)
-        energy, atomic, force, virial = (part.numpy() for part in found)
+        if self._forces is not None:
+            if self._plain:
+                found = self._quantized_atoms(batch)
+                atomic, dd = found.out + self._bias(batch.type_counts), found.dd
+            else:
+                atoms = self._atoms if once else self._run_atoms
+                atomic, dd = (x.numpy() for x in atoms(batch.constants.d, batch.type_counts))
+            energy = atomic.sum(axis=1)
+            force, virial = self._forces.forward(batch.constants, batch.type_counts, dd)
+        else:
+            run = self._predict if once else self._run_predict
+            parts = run(_tensors(batch), batch.type_counts)
+            energy, atomic, force, virial = (part.numpy() for part in parts)
         if batch.real is not None:
             atomic = atomic * batch.real
             energy = atomic.sum(axis=1)
@@ -120,28 +142,99 @@ class TfQuantizedModel:
         self, batch: QuantizedBatch, prefactors: NDArray[np.float64], lr: float, step: int
     ) -> None:
         """Do one Adam step on the loss of a batch; see `nvnmd.tf_model.TfFloatModel.step`."""
-        scale = prefactors * batch.known * size_factors(batch.natoms)
-        self._run_step(
-            _tensors(batch),
-            _labels(batch),
-            tf.constant(scale),
-            tf.constant(self._adam.corrected_rate(lr, step), tf.float64),
-            batch.type_counts,
-            bool(scale[2] != 0.0),
-        )
+        self.apply(self.gradient(batch, prefactors), lr, step)
 
     def gradient(self, batch: QuantizedBatch, prefactors: NDArray[np.float64]) -> Tensor:
         """Return the gradient of a batch's loss by all variables in one row."""
-        scale = prefactors * batch.known * size_factors(batch.natoms)
-        return self._run_gradient(
-            _tensors(batch), _labels(batch), tf.constant(scale), batch.type_counts,
-            bool(scale[2] != 0.0),
+        scale = tf.constant(prefactors * batch.known * size_factors(batch.natoms))
+        counts, labels = batch.type_counts, _labels(batch)
+        if self._forces is None:
+            return self._run_gradient(_tensors(batch), labels, scale, counts,
+                                      bool(scale.numpy()[2] != 0.0))
+        if self._plain:
+            found = self._quantized_atoms(batch)
+            atomic = found.out + self._bias(counts)
+            by_atomic, by_dd = self._through_forces(batch, atomic, found.dd, labels, scale)
+            weights, biases, by_first = found.backward(by_atomic.numpy(), by_dd)
+            parts = self._chosen(weights) + self._chosen(biases)
+            if self._model.t_ebd is not None and self._trained[0]:
+                parts.append(self._model.t_ebd[: len(by_first)].T @ by_first)
+            return tf.constant(np.concatenate([np.empty(0), *(part.ravel() for part in parts)]))
+        with tf.GradientTape() as tape:
+            atomic, dd = self._run_atoms(tf.constant(batch.constants.d), counts)
+        by_atomic, by_dd = self._through_forces(batch, atomic, dd.numpy(), labels, scale)
+        # a type without atoms in this batch, or an energy bias in a force loss, has no gradient
+        return flatten(tape.gradient(
+            [atomic, dd], self._adam.variables, output_gradients=[by_atomic, tf.constant(by_dd)],
+            unconnected_gradients="zero"))
+
+    def _through_forces(
+        self, batch: QuantizedBatch, atomic: Tensor, dd: NDArray[np.float64],
+        labels: dict[str, Tensor], scale: Tensor,
+    ) -> tuple[Tensor, NDArray[np.float64]]:
+        """Gradients of the loss by atomic energies and by dE/dD.
+
+        Forces are linear in dE/dD but for their roundings, whose slope is 1.
+        """
+        assert self._forces is not None
+        counts = batch.type_counts
+        force, virial = self._forces.forward(batch.constants, counts, dd)
+        by_atomic, by_force, by_virial = self._run_slopes(
+            tf.convert_to_tensor(atomic), tf.constant(force),
+            tf.constant(virial.reshape(-1, 9)), labels, scale,
         )
+        return by_atomic, self._forces.backward(
+            batch.constants, counts, by_force.numpy(), by_virial.numpy().reshape(-1, 3, 3)
+        )
+
+    def _quantized_atoms(self, batch: QuantizedBatch) -> QuantizedAtoms:
+        """The quantized fitting nets' results for a batch."""
+        from nvnmd.quantized_atoms import QuantizedAtoms
+
+        first = None
+        if self._tweight is not None:
+            first = self._model.t_ebd @ self._tweight.numpy()
+        return QuantizedAtoms(
+            [w.numpy() for w in self._weights], [b.numpy() for b in self._biases],
+            batch.type_counts, batch.constants.d, first,
+        )
+
+    def _bias(self, type_counts: tuple[int, ...]) -> NDArray[np.float64]:
+        """Energy bias of every atom of a frame."""
+        return np.repeat(self._model.t_bias_atom_e, type_counts)
+
+    def _chosen(self, layers: list[NDArray[np.float64]]) -> list[NDArray[np.float64]]:
+        """Those of the trained layers."""
+        return [layer for layer, on in zip(layers, self._trained, strict=True) if on]
 
     def apply(self, gradient: Tensor, lr: float, step: int) -> None:
         """Do what is left of `step` once the gradient is known."""
         corrected = self._adam.corrected_rate(lr, step)
-        self._adam.apply_flat(gradient, tf.constant(corrected, tf.float64))
+        self._run_adam(gradient, tf.constant(corrected, tf.float64))
+
+    def _atoms(self, d: Tensor, type_counts: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+        """Atomic energies (f, n) and dE/dD (f, n, M1*M2)."""
+        d = tf.cast(d, tf.float64)
+        fitting = self._fitting(type_counts)
+        if fitting is not None:
+            out, dd = fitting(d)
+        else:
+            weights = [tf.convert_to_tensor(w) for w in self._weights]
+            biases = [tf.convert_to_tensor(b) for b in self._biases]
+            out, dd = fit_atoms(d, weights, biases, type_counts, self._types())
+        return self._atom_energy(out, type_counts), dd
+
+    def _slopes(
+        self, atomic: Tensor, force: Tensor, virial: Tensor, labels: dict[str, Tensor],
+        scale: Tensor,
+    ) -> list[Tensor]:
+        """Gradients of the loss by atomic energies, forces and virials."""
+        found = [atomic, force, virial]
+        with tf.GradientTape() as tape:
+            tape.watch(found)
+            parts = _found(atomic, force, virial, labels)
+            loss = tf.reduce_sum(scale * self._errors(parts, labels))
+        return tape.gradient(loss, found, unconnected_gradients="zero")
 
     def _evaluate(
         self, constants: tuple[Tensor, ...], type_counts: tuple[int, ...], virial: bool
@@ -222,10 +315,7 @@ class TfQuantizedModel:
     ) -> Tensor:
         found = self._evaluate(constants, type_counts, virial)
         atomic = self._atom_energy(found.out, type_counts)
-        if REAL in labels:
-            atomic = atomic * labels[REAL]
-        parts = Found(energy=tf.reduce_sum(atomic, axis=1), atomic=atomic, force=found.force,
-                      virial=found.virial if virial else None)
+        parts = _found(atomic, found.force, found.virial if virial else None, labels)
         return tf.reduce_sum(scale * self._errors(parts, labels))
 
     def _errors(self, found: Found, labels: dict[str, Tensor]) -> Tensor:
@@ -234,18 +324,6 @@ class TfQuantizedModel:
             natoms = tf.reduce_mean(tf.reduce_sum(labels[REAL], axis=1))
         return squared_errors(found, labels, natoms, lambda values: tf.reduce_sum(values, axis=1),
                               self.relative_f)
-
-    def _step(
-        self,
-        constants: tuple[Tensor, ...],
-        labels: dict[str, Tensor],
-        scale: Tensor,
-        corrected: Tensor,
-        type_counts: tuple[int, ...],
-        virial: bool,
-    ) -> None:
-        gradient = self._gradient(constants, labels, scale, type_counts, virial)
-        self._adam.apply_flat(gradient, corrected)
 
     def _gradient(
         self,
@@ -259,6 +337,24 @@ class TfQuantizedModel:
             loss = self._loss(constants, labels, scale, type_counts, virial)
         # a type without atoms in this batch, or an energy bias in a force loss, has no gradient
         return flatten(tape.gradient(loss, self._adam.variables, unconnected_gradients="zero"))
+
+
+def _compiled_forces(model: Model) -> QuantizedForces | None:
+    """Return what computes the forces, None where that is left to TensorFlow: without numba."""
+    if not (installed() and supported(model)):
+        return None
+    from nvnmd.quantized_forces import QuantizedForces
+
+    return QuantizedForces(model)
+
+
+def _found(
+    atomic: Tensor, force: Tensor, virial: Tensor | None, labels: dict[str, Tensor]
+) -> Found:
+    """What the loss takes; rows that fill a frame up have no energy."""
+    if REAL in labels:
+        atomic = atomic * labels[REAL]
+    return Found(energy=tf.reduce_sum(atomic, axis=1), atomic=atomic, force=force, virial=virial)
 
 
 def _tensors(batch: QuantizedBatch) -> tuple[Tensor, ...]:

@@ -32,12 +32,12 @@ _ANY_ORDER = {"reassoc", "contract", "nsz"}
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def derivatives(low, high, dd, gr, r4, g, gs, r, h, slopes, pair, rij, inverse, gain, scale, m2,
-                deriv):
+def derivatives(low, high, dd, inverse, gain, scale, m2, deriv, gr, r4, g, gs, r, h, slopes, pair,
+                rij):
     """dE/d[u,x,y,z] (n, k, 4) of the atoms `low` to `high` from dE/dD (n, M1*M2).
 
-    The arrays are those of `nvnmd.qnn_frames.FrameConstants`, binary64 or binary32; a slot of
-    displacement 0 is empty. `inverse` (n, 2) and `gain` (pairs, M1) have no rows in version 0.
+    The arrays from `gr` on are those of `nvnmd.qnn_frames.FrameConstants`, binary64 or binary32; a
+    slot of displacement 0 is empty. `inverse` (n, 2) and `gain` (pairs, M1) have no rows in version 0.
     """
     m1 = gr.shape[2]
     m = rij.shape[1]
@@ -111,8 +111,8 @@ def derivatives(low, high, dd, gr, r4, g, gs, r, h, slopes, pair, rij, inverse, 
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=_ANY_ORDER)
-def derivatives_backward(low, high, by_force, by_virial, gr, r4, g, gs, r, h, slopes, index, pair,
-                         rij, inverse, gain, scale, m2, by_dd):
+def derivatives_backward(low, high, by_force, by_virial, inverse, gain, scale, m2, by_dd, gr, r4, g,
+                         gs, r, h, slopes, index, pair, rij):
     """Gradient of a loss by dE/dD (n, M1*M2), from those by forces (n, 3) and virial (3, 3).
 
     Neighbours are atoms of the same frame; see `derivatives` for the arrays.

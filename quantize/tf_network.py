@@ -140,14 +140,25 @@ def predict(
     """
     if fitting is not None:
         out, dd = fitting(frame.d)
-    elif types is None:
-        out, dd = _fitting(frame.d, weights, biases, type_counts)
     else:
-        out, dd = _shared_fitting(frame.d, weights, biases, type_counts, types.first)
+        out, dd = fit_atoms(frame.d, weights, biases, type_counts, types)
     dgr = gradient_descriptor(dd, frame.gr, nix_shift)
     deriv = pair_derivatives(frame, dgr, type_counts, types)
     force, tensor = _assemble(frame, deriv, virial)
     return Prediction(out, deriv, force, tensor)
+
+
+def fit_atoms(
+    d: Array,
+    weights: list[Array],
+    biases: list[Array],
+    type_counts: tuple[int, ...],
+    types: TypeTensors | None = None,
+) -> tuple[Array, Array]:
+    """Energies (b, n) and dE/dD (b, n, M1*M2) by the quantized fitting nets; see `predict`."""
+    if types is None:
+        return _fitting(d, weights, biases, type_counts)
+    return _shared_fitting(d, weights, biases, type_counts, types.first)
 
 
 def _fitting(
