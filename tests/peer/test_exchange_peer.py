@@ -28,26 +28,29 @@ def call(script: str, *arguments: str) -> None:
     assert done.returncode == 0, done.stderr[-3000:]
 
 
-@pytest.mark.parametrize(("capacity", "ntypes"), [(128, 3), (256, 2)])
-def test_second_stage_from_an_exported_folder(capacity, ntypes, reference, tmp_path):
+@pytest.mark.parametrize(("version", "capacity", "ntypes"), [(0, 128, 3), (0, 256, 2), (1, 128, 5)])
+def test_second_stage_from_an_exported_folder(version, capacity, ntypes, made_by, tmp_path):
     """Every weight and every byte of model.pb as from DeePMD-kit's own folder.
 
     Once with the tables as DeePMD-kit wrote them, once with the model's flt values.
     """
-    own = reference(capacity, ntypes)
+    script = "reference_run_v1.py" if version else "reference_run.py"
+    own = made_by(script, str(capacity), str(ntypes))
     model = import_model(own)
     expected = (own / "nvnmd_qnn" / "model.pb").read_bytes()
     assert encode_model(model) == expected
     weights = read_dict(own / "nvnmd_qnn" / "weight.npy")
-    trained = read_dict(own / "nvnmd_cnn" / "weight.npy")["layer_1_type_0.matrix"]
-    assert not np.array_equal(weights["layer_1_type_0.matrix"], trained)
+    name = "layer_1.matrix" if version else "layer_1_type_0.matrix"
+    trained = read_dict(own / "nvnmd_cnn" / "weight.npy")[name]
+    assert not np.array_equal(weights[name], trained)
     words_only = {k: v for k, v in model.extras.items() if not k.startswith("map.")}
     for name, exported in (("whole", model), ("words", replace(model, extras=words_only))):
         folder = tmp_path / name
         exported.save(tmp_path / "model.nvnmd")
         export_deepmd(Model.load(tmp_path / "model.nvnmd"), folder)
         shutil.rmtree(folder / "nvnmd_qnn")
-        shutil.copytree(own / "train", folder / "train")
+        for system in {"train", "lacking"} & {path.name for path in own.iterdir()}:
+            shutil.copytree(own / system, folder / system)
         shutil.copy(own / "qnn.json", folder)
         call("exchange_run.py", str(folder))
         assert (folder / "nvnmd_qnn" / "model.pb").read_bytes() == expected
