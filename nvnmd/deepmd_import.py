@@ -246,12 +246,13 @@ def _check_nets(weights: FloatWeights, tables: Tables, source: Path) -> None:
 
 def _check_excluded(content: Any, file: Path) -> None:
     """Raise ModelFileError if a run left pairs of types out, which no file of a model says."""
-    section: Any = content
-    for key in ("model", "descriptor", "exclude_types"):
-        section = section.get(key) if isinstance(section, dict) else None
-    if section:
-        raise ModelFileError(f"{file}: model/descriptor/exclude_types: got {section}, expected []: "
-                             "in the hardware every pair of types interacts")
+    for path in ("model/descriptor/exclude_types", "model/pair_exclude_types"):
+        section: Any = content
+        for key in path.split("/"):
+            section = section.get(key) if isinstance(section, dict) else None
+        if section:
+            raise ModelFileError(f"{file}: {path}: got {section}, expected []: in the hardware "
+                                 "every pair of types interacts")
 
 
 def _train_json(folder: Path) -> Any:

@@ -103,6 +103,12 @@ def _are_probabilities(value: list[float] | None) -> bool:
     return value is None or (min(value, default=-1.0) >= 0 and abs(sum(value) - 1.0) < 1e-6)
 
 
+def _are_pairs(value: list[Any]) -> bool:
+    return all(isinstance(pair, list) and len(pair) == 2
+               and all(isinstance(kind, int) and not isinstance(kind, bool) for kind in pair)
+               for pair in value)
+
+
 def _is_name(value: str) -> bool:
     return bool(value) and "/" not in value
 
@@ -177,7 +183,8 @@ def _model() -> dict[str, Rule]:
         **{f"model/{name}": _refused(table)
            for name in ("use_srtab", "smin_alpha", "sw_rmin", "sw_rmax")},
         "model/srtab_add_bias": _only(True, why="there is no short-range table"),
-        "model/pair_exclude_types": _only([], why="every pair of types interacts in the hardware"),
+        "model/pair_exclude_types": _honoured(
+            "Added to the descriptor's exclude_types.", _are_pairs, "pairs of type indices"),
         "model/atom_exclude_types": _only([], why="every atom has an energy in the hardware"),
         "model/type_embedding": _refused("version 0 has a net per type, and version 1 embeds the "
                                          "types in its own way without this section"),
@@ -203,7 +210,7 @@ def _descriptor(kind: str, version: int) -> dict[str, Rule]:
             "the fitting nets only in any case."), "seed": SEED,
         "exclude_types": _honoured(
             "By a float descriptor; a quantized one has no such pairs, so train-qnn refuses all "
-            "but [].", lambda v: all(len(pair) == 2 for pair in v), "pairs of type indices"),
+            "but [].", _are_pairs, "pairs of type indices"),
     }
     if version == 0:
         rules["env_protection"] = _only(0.0, why="distances are clamped from below instead")

@@ -213,12 +213,16 @@ def _auto_sel(descriptor: DescriptorConfig, sel: str, type_map: tuple[str, ...],
 
 def _excluded(full: dict[str, Any], ntypes: int,
               mistakes: Mistakes) -> tuple[tuple[int, int], ...]:
-    """Pairs of types that are no neighbours of each other, ascending."""
-    pairs = full["model"]["descriptor"].get("exclude_types", [])
-    if any(not 0 <= kind < ntypes for pair in pairs for kind in pair):
-        mistakes.add("model/descriptor/exclude_types", pairs,
-                     f"pairs of type indices from 0 to {ntypes - 1}")
-    return tuple(sorted({(min(pair), max(pair)) for pair in pairs}))
+    """Pairs of types that are no neighbours of each other, ascending, from both places."""
+    model = full["model"]
+    found: set[tuple[int, int]] = set()
+    for path, pairs in (("model/descriptor/exclude_types",
+                         model["descriptor"].get("exclude_types", [])),
+                        ("model/pair_exclude_types", model.get("pair_exclude_types", []))):
+        if any(not 0 <= kind < ntypes for pair in pairs for kind in pair):
+            mistakes.add(path, pairs, f"pairs of type indices from 0 to {ntypes - 1}")
+        found |= {(min(pair), max(pair)) for pair in pairs}
+    return tuple(sorted(found))
 
 
 def _learning_rate(section: dict[str, Any], mistakes: Mistakes) -> LearningRateConfig:

@@ -61,7 +61,8 @@ def test_float_stage_and_its_refusals(data, tmp_path):  # noqa: F811
         train_qnn(plain, folder, tmp_path / "qnn")
     with pytest.raises(InputError, match=r"written with exclude_types = \[\[0, 1\]\], the input"):
         train(plain, tmp_path / "again", restart=folder / "model.ckpt-1.npz")
-    document = {"model": {"descriptor": {"exclude_types": [[0, 1]]}}}
-    (folder / "train.json").write_text(json.dumps(document))
-    with pytest.raises(ModelFileError, match=r"train\.json: model/descriptor/exclude_types"):
-        import_model(folder)
+    for name, model in (("descriptor/exclude_types", {"descriptor": {"exclude_types": [[0, 1]]}}),
+                        ("pair_exclude_types", {"pair_exclude_types": [[0, 1]]})):
+        (folder / "train.json").write_text(json.dumps({"model": model}))
+        with pytest.raises(ModelFileError, match=rf"train\.json: model/{name}"):
+            import_model(folder)

@@ -219,6 +219,8 @@ MISTAKES = [
     ("loss/start_pref_e", -1, "loss/start_pref_e: got -1, expected a number of at least 0"),
     ("model/descriptor/exclude_types", [[0, 2]],
      "model/descriptor/exclude_types: got [[0, 2]], expected pairs of type indices from 0 to 1"),
+    ("model/pair_exclude_types", [[0, True]],
+     "model/pair_exclude_types: got [[0, true]], expected pairs of type indices"),
     ("model/descriptor/exclude_types", [[0]],
      "model/descriptor/exclude_types: got [[0]], expected pairs of type indices"),
     ("model/descriptor/precision", "float16",
@@ -297,6 +299,15 @@ def test_systems_drawn_by_two_rules_at_once():
     document["training"]["training_data"]["sys_probs"] = [0.5, 0.5]
     with pytest.raises(InputError, match="auto_prob: got a second choice besides training/traini"):
         parse(document)
+
+
+def test_excluded_pairs_of_both_places():
+    document = changed("model/pair_exclude_types", [[1, 0], [0, 1]])
+    document["model"]["descriptor"] = {"exclude_types": [[1, 1]]}
+    config = parse(document)
+    assert config.descriptor.exclude_types == ((0, 1), (1, 1))
+    assert config.normalized["model"]["descriptor"]["exclude_types"] == [[0, 1], [1, 1]]
+    assert parse(config.normalized) == config
 
 
 def test_formats_of_the_nets():

@@ -71,7 +71,7 @@ SETTINGS = {
     "training/profiling_file": "trace.json", "training/enable_profiler": True,
     "model[standard]/fitting_net[ener]/atom_ener": [-1.5, None],
     "training/mixed_precision/compute_prec": "bfloat16",
-    f"{DESCRIPTOR}[se_e2_a]/exclude_types": [[1, 0]],
+    f"{DESCRIPTOR}[se_e2_a]/exclude_types": [[1, 0]], "model/pair_exclude_types": [[1, 1]],
     "model[standard]/fitting_net[ener]/precision": "float32",
     f"{DESCRIPTOR}[se_e2_a]/precision": "float32",
     "loss[ener]/enable_atom_ener_coeff": True, "loss[ener]/numb_generalized_coord": 2,
