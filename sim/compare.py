@@ -7,8 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from nvnmd.quantize.formats import decode_flt
+from nvnmd.quantize.ops import FIX_FRAC
 from nvnmd.sim.stimulus import Expected
 
+LAST_MARK = "last mark"
+# 23 fraction bits; the words of all other stages are flt
+FIXED_POINT = ("d", "z", "energy", "dd")
 COMPONENTS = ("dE/du", "dE/dx", "dE/dy", "dE/dz")
 
 
@@ -41,11 +46,22 @@ class Difference:
         where = f"atom {self.atom}"
         if self.neighbor is not None:
             where += f", neighbour {self.neighbor}"
-        found = "nothing" if self.found == -1 else f"{self.found:#010x}"
+        found = "nothing" if self.found == -1 else self._told(self.found)
         return (
             f"first difference: stage {self.stage}, {where}, word {self.word}: "
-            f"reference {self.expected & 0xFFFFFFFF:#010x}, RTL {found}"
+            f"reference {self._told(self.expected)}, RTL {found}"
         )
+
+    def _told(self, word: int) -> str:
+        """The word's value and the word."""
+        word &= 0xFFFFFFFF
+        if self.word == LAST_MARK:
+            return str(word)
+        if self.stage in FIXED_POINT:
+            value = int(np.uint32(word).astype(np.int32)) * 2.0**-FIX_FRAC
+        else:
+            value = float(decode_flt(word))
+        return f"{value!r} ({word:#010x})"
 
 
 @dataclass(frozen=True)
@@ -115,7 +131,7 @@ def compare_outputs(
     if bad_last.size:
         j = int(bad_last[0])
         candidates.append(((int(atom[j]), 2, j), Difference(
-            "deriv", int(atom[j]), int(position[j]), "last mark",
+            "deriv", int(atom[j]), int(position[j]), LAST_MARK,
             int(expected.last[j]), int(last[j]))))
     missing = expected.words - n - 4 * k
     if missing and not candidates:

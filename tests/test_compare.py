@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 import numpy as np
 import pytest
 from exchange_models import random_run
 from golden_checks import neighbours
 from golden_data import load_fixture
+from rtl_cases import small_accelerator
+from small_models import random_model, rattled_crystal
 from test_evaluate import write_system
 
 from nvnmd.cli import main
 from nvnmd.compare import compare_backends, compare_models
 from nvnmd.errors import InputError
+from nvnmd.hdl.image import build_image
 from nvnmd.modelpb import write_modelpb
 
 
@@ -110,6 +114,31 @@ def test_modelpb_against_the_model_it_came_from(tmp_path, capsys):
         paths = [str(tmp_path / name) for name in pair]
         assert main(["compare", *paths, "-s", str(system), "--overflow", "truncate"]) == 1
         assert "first difference: stage z, atom 0, word layer 0, " in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_hardware_that_holds_another_model(tmp_path, monkeypatch):
+    """Nothing differs; then the load image has one bias changed, and its layer is named."""
+    rng = np.random.default_rng(4)
+    model = random_model(rng)
+    hood = rattled_crystal(rng, model)
+    monkeypatch.setattr("nvnmd.hdl.export.config_for", small_accelerator)
+    outcome = compare_backends(model, ("fixed", "sim"), hood, tmp_path)
+    assert outcome.differing == 0 and outcome.first is None
+    assert outcome.compared == len(hood.order) + 4 * hood.mask.sum()
+    biases = [b.copy() for b in model.fit_biases]
+    biases[1][:, 5] += 2.0**-10
+    other = dataclasses.replace(model, fit_biases=tuple(biases))
+    monkeypatch.setattr("nvnmd.sim.accelerator.build_image", lambda _, cfg: build_image(other, cfg))
+    outcome = compare_backends(model, ("fixed", "sim"), hood, tmp_path)
+    assert outcome.differing > 0
+    found = re.fullmatch(
+        r"first difference: stage z, atom 0, word (\d+): reference (\S+) \((\w+)\), "
+        r"RTL (\S+) \((\w+)\) \(atom (\d+) of the system\)", outcome.first)
+    word, expected, expected_word, value, value_word, atom = found.groups()
+    assert (int(word), int(atom)) == (model.width + 5, hood.order[0])
+    assert float(value) - float(expected) == 2.0**-10
+    assert (int(value_word, 16) - int(expected_word, 16)) % 2**32 == 2**13
 
 
 @pytest.mark.parametrize(
