@@ -8,6 +8,7 @@ import zlib
 
 import numpy as np
 import pytest
+from random_type_models import random_type_model
 from rtl_cases import small_accelerator, small_model
 
 from nvnmd.errors import InputError
@@ -18,9 +19,10 @@ from nvnmd.sim.accelerator import evaluation_steps, patience, play
 from nvnmd.sim.stimulus import Stimulus
 
 
-@pytest.fixture(scope="module")
-def exported(tmp_path_factory):
-    model = small_model()
+@pytest.fixture(scope="module", params=[0, 1])
+def exported(request, tmp_path_factory):
+    version = request.param
+    model = random_type_model(np.random.default_rng(5), 3) if version else small_model()
     cfg = small_accelerator(model)
     return model, cfg, export_hdl(model, tmp_path_factory.mktemp("export") / "hdl", cfg)
 
@@ -35,17 +37,19 @@ def read_hex(path, words=4):
 
 
 def test_manifest(exported):
-    _, cfg, done = exported
+    model, cfg, done = exported
     manifest = json.loads((done.directory / "manifest.json").read_text())
     for name, digest in manifest["files"].items():
         assert hashlib.sha256((done.directory / name).read_bytes()).hexdigest() == digest
     assert manifest["parameters"]["fold"] == cfg.fold
     assert manifest["latency"]["cycles_per_neighbor"] == cfg.fold
-    assert manifest["latency"]["cycles_per_atom_full_list"] >= cfg.fold * 36
+    assert manifest["latency"]["cycles_per_atom_full_list"] >= cfg.fold * model.nnei
+    assert manifest["parameters"]["version"] == model.version
     beats = manifest["load_beats"]
     assert (done.directory / "model.bin").stat().st_size == 16 * beats
     first = {entry["section"]: entry["first_beat"] for entry in manifest["memory_map"]}
     assert first["PARAMS"] == 1
+    assert ("TYPE_GAIN" in first, "EMPTY" in first) == (model.version == 1, model.version == 0)
     assert [entry["number"] for entry in manifest["memory_map"]] == sorted(
         int(s) for s in Section if s.name in first)
 
@@ -71,6 +75,7 @@ def test_streams_name_every_section_and_port(exported):
         assert port in verilog
 
 
+@pytest.mark.parametrize("exported", [0, pytest.param(1, marks=pytest.mark.slow)], indirect=True)
 def test_stimulus_gives_the_expected_words(exported, tmp_path):
     """The files alone, played on the exported design."""
     _, cfg, done = exported
