@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,6 +84,21 @@ def check_labels(loss: LossConfig, systems: Sequence[System]) -> None:
                 f"loss: start_pref_{term} or limit_pref_{term} is not 0, "
                 f"but no system has a {name}.npy"
             )
+
+
+def with_coefficients(loss: LossConfig, systems: Sequence[System]) -> list[System]:
+    """Give every atom the factor 1 where the loss weighs energies and a system has no factors.
+
+    A batch may join frames of several systems, so either all of them have factors or none.
+    """
+    if not loss.enable_atom_ener_coeff:
+        return list(systems)
+    return [
+        system if COEFFICIENT in system.atom_labels else replace(
+            system, atom_labels={**system.atom_labels,
+                                 COEFFICIENT: np.ones((system.nframes, system.natoms))})
+        for system in systems
+    ]
 
 
 def label(system: System, name: str) -> NDArray[np.float64] | None:

@@ -26,6 +26,7 @@ from nvnmd.loss_terms import (
     check_labels,
     required,
     size_factors,
+    with_coefficients,
 )
 from nvnmd.monitor import monitor_of
 from nvnmd.neighbors import Overflow
@@ -320,6 +321,7 @@ def load_data(
     systems = load_systems(paths, config.type_map, require=required(loss), set_prefix=set_prefix,
                            atom_labels=atom_labels(loss))
     check_labels(loss, systems)
+    systems = with_coefficients(loss, systems)
     dscp = config.descriptor
     cache = NeighborCache(
         systems, dscp.sel, dscp.rcut, config.type_map, overflow=overflow,

@@ -130,6 +130,25 @@ def test_labels_that_are_missing(data, tmp_path):  # noqa: F811
     assert lacking.any() and not lacking.all() and np.isfinite(curve["rmse_e_trn"]).all()
 
 
+def test_factors_of_energies_where_only_some_systems_have_them(data, tmp_path):  # noqa: F811
+    """A batch of both systems: without its file a system's atoms count 1."""
+    labelled(data[0], tmp_path / "with")
+    shutil.copytree(data[1], tmp_path / "without")
+    systems = (str(tmp_path / "with"), str(tmp_path / "without"))
+    config = make_config(systems, batch_size=(3, 3), numb_steps=1, learning_rate=STILL,
+                         mixed_batch=True, loss=LossConfig(enable_atom_ener_coeff=True))
+    train(config, tmp_path / "out")
+    curves = [read_lcurve(tmp_path / "out/lcurve.out")["rmse_e_trn"][0]]
+    ones = np.ones((4, len((tmp_path / "without/type.raw").read_text().split())))
+    np.save(tmp_path / "without/set.000/atom_ener_coeff.npy", ones)
+    train(config, tmp_path / "again")
+    curves.append(read_lcurve(tmp_path / "again/lcurve.out")["rmse_e_trn"][0])
+    assert curves[0] == curves[1]
+    np.save(tmp_path / "without/set.000/atom_ener_coeff.npy", 2.0 * ones)
+    train(config, tmp_path / "third")
+    assert read_lcurve(tmp_path / "third/lcurve.out")["rmse_e_trn"][0] != curves[0]
+
+
 def test_energies_are_needed_only_for_their_term(data, tmp_path):  # noqa: F811
     folder = tmp_path / "data"
     shutil.copytree(data[0], folder)
