@@ -199,6 +199,7 @@ def describe_gradient(xp: Math, gr: Array, dd: Array, m2: int) -> Array:
 
 def _rolled(xp: Math, x: Array, k: int) -> Array:
     """Return x with the last axis moved left by k, around the end."""
-    if k % x.shape[-1] == 0:
+    k %= x.shape[-1]
+    if k == 0:
         return x
     return xp.concat([x[..., k:], x[..., :k]], -1)

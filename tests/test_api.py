@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from golden_checks import assert_same_bits, neighbours
@@ -11,6 +14,7 @@ from small_models import random_weights
 import nvnmd
 from nvnmd import float_fast
 from nvnmd.errors import InputError, ModelFileError, NeighborOverflowError
+from nvnmd.evaluate import FloatNetwork
 from nvnmd.float_model import predict_neighborhood
 from nvnmd.neighbors import build_neighborhood
 
@@ -82,7 +86,7 @@ def test_too_many_neighbours(run, model):
 
 def test_float_backend(run):
     coord, box, types = frames_of(run)
-    network = nvnmd.evaluate.FloatNetwork(
+    network = FloatNetwork(
         weights=run.cnn, type_map=run.model.type_map, sel=run.model.sel, rcut=run.model.rcut,
         rcut_smth=run.model.rcut_smth, axis_neuron=4)
     result = nvnmd.Potential(network).evaluate(coord, box, types, backend="float")
@@ -111,6 +115,33 @@ def test_float_evaluators_agree(monkeypatch, numba):
     np.testing.assert_allclose(forces.virial, expected.virial, rtol=0,
                                atol=1e-12 * np.abs(expected.virial).max())
     np.testing.assert_allclose(forces.atom_virial.sum(axis=0), forces.virial, rtol=1e-10)
+
+
+@pytest.mark.parametrize(("embedding", "hidden", "axis_neuron"), [
+    ((5, 10, 10), (17, 17), 3), ((1, 2), (6, 6), 2), ((7,), (6, 6, 5), 7), ((3,), (4,), 5),
+])
+def test_float_evaluators_agree_at_any_width(embedding, hidden, axis_neuron):
+    """Widths that fill no group of four, layers that double, keep or change their inputs."""
+    pytest.importorskip("numba")
+    rng = np.random.default_rng(3)
+
+    def layers(widths, *leading):
+        return [(rng.normal(size=(*leading, a, b)) * 0.4, rng.normal(size=(*leading, b)) * 0.3)
+                for a, b in pairwise(widths)]
+
+    fitting = layers((embedding[-1] * axis_neuron, *hidden, 1), 3)
+    weights = dataclasses.replace(
+        random_weights(rng, 3), embedding=tuple(tuple(layers((1, *embedding))) for _ in range(3)),
+        fit_weights=tuple(w for w, _ in fitting), fit_biases=tuple(b for _, b in fitting))
+    settings = {"sel": (40, 40, 40), "rcut": 4.0, "rcut_smth": 1.0, "axis_neuron": axis_neuron}
+    for n in (60, 1):
+        near = build_neighborhood(rng.uniform(0, 8, (n, 3)), None, rng.integers(0, 3, n),
+                                  settings["sel"], 4.0)
+        energy, forces = float_fast.float_evaluator(weights, **settings)(near)
+        expected = predict_neighborhood(weights, near, **settings)
+        np.testing.assert_allclose(energy, expected.atom_energy[near.order], rtol=0, atol=1e-12)
+        scale = max(np.abs(expected.force).max(), 1e-300)
+        assert np.abs(forces.force - expected.force[near.order]).max() <= 1e-12 * scale
 
 
 @pytest.mark.shared
