@@ -135,7 +135,7 @@ def test_factors_of_energies_where_only_some_systems_have_them(data, tmp_path): 
     labelled(data[0], tmp_path / "with")
     shutil.copytree(data[1], tmp_path / "without")
     systems = (str(tmp_path / "with"), str(tmp_path / "without"))
-    config = make_config(systems, batch_size=(3, 3), numb_steps=1, learning_rate=STILL,
+    config = make_config(systems, batch_size=(8, 8), numb_steps=1, learning_rate=STILL,
                          mixed_batch=True, loss=LossConfig(enable_atom_ener_coeff=True))
     train(config, tmp_path / "out")
     curves = [read_lcurve(tmp_path / "out/lcurve.out")["rmse_e_trn"][0]]
