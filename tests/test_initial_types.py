@@ -61,7 +61,11 @@ def test_offsets_of_the_features_are_a_fraction(gathered, seed):
     net = draw_shared_embedding(np.random.default_rng(seed), NEURON, statistics)
     assert [w.shape for w, _ in net] == [(1, 8), (8, 16), (16, 32)]
     g, _ = embed(NumpyMath(), net, s[:, None])
-    offset = s @ g / s.sum()
+    weight = s / s.sum()
+    deviation = np.sqrt(weight @ (s - weight @ s) ** 2)
+    slopes = np.abs(net[0][0]) * deviation
+    assert 0.5 <= slopes.min() < slopes.max() <= 2.0
+    offset = weight @ g
     assert 0.3 * OFFSET < offset.std() < 1.5 * OFFSET
     assert np.abs(offset).max() < 3 * OFFSET + MOST_OFFSET
     # features differ, and change over the data by more than their offset
