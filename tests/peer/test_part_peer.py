@@ -30,6 +30,9 @@ def case(reference, made_by):
         folder = made_by("part_run.py", name, after=(str(base),))
         document = json.loads((folder / "part.json").read_text())
         document["training"].pop("numb_test", None)
+        # DeePMD-kit passes over a file that no switch reads, this program refuses it
+        for key in [key for key in document["nvnmd"] if key.endswith("_file")]:
+            document["nvnmd"].pop(key)
         config = parse_document(document, "part.json", find_systems=False)
         weights = FloatWeights.from_deepmd(read_dict(folder / "weight.npy"))
         frames = np.load(base / "expected.npz")
