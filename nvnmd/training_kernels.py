@@ -33,19 +33,25 @@ def _embed(low, high, net, widths, store):
         at += nin * nout
         bias = net[at : at + nout]
         at += nout
+        adds = nout == 2 * nin or nout == nin
+        # a layer that adds its input does so to each stretch of that width
+        width = nin if adds else nout
         for p in range(high - low):
-            z, dz = after[2 * p], after[2 * p + 1]
-            for j in range(nout):
-                z[j] = tanh(z[j] + bias[j])
-            for j in range(nout):
-                dz[j] *= 1.0 - z[j] * z[j]
-        if nout == 2 * nin or nout == nin:
-            for row in range(2 * (high - low)):
-                y, z = before[row], after[row]
-                for j in range(nin):
-                    z[j] += y[j]
-                for j in range(nin, nout):
-                    z[j] += y[j - nin]
+            y, dy = before[2 * p], before[2 * p + 1]
+            for first in range(0, nout, width):
+                z = after[2 * p, first : first + width]
+                dz = after[2 * p + 1, first : first + width]
+                shift = bias[first : first + width]
+                if adds:
+                    for j in range(width):
+                        t = tanh(z[j] + shift[j])
+                        z[j] = t + y[j]
+                        dz[j] = dz[j] * (1.0 - t * t) + dy[j]
+                else:
+                    for j in range(width):
+                        t = tanh(z[j] + shift[j])
+                        z[j] = t
+                        dz[j] *= 1.0 - t * t
 
 
 @njit(error_model="numpy", fastmath=_ANY_ORDER)
