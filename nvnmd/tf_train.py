@@ -149,7 +149,7 @@ def train_cnn(
         See `build_neighborhood`.
     xla : bool, optional
         Run the TensorFlow graph, compiled with XLA or not. By default the compiled passes of
-        `nvnmd.compiled_model`, and where these do not serve the graph, with XLA for trainings of
+        `nvnmd.tf_compiled_model`, and where these do not serve the graph, with XLA for trainings of
         at least `XLA_STEPS` steps per layout.
     workers : Workers, optional
         The processes that share the training, as `nvnmd.tf_workers.workers_of_environment` gives
@@ -310,7 +310,7 @@ def _compiled(
         log("numba is not installed: training is slower, with the same results; "
             "pip install 'nvnmd[fast]'")
         return None
-    from nvnmd.compiled_model import CompiledFloatModel
+    from nvnmd.tf_compiled_model import CompiledFloatModel
 
     return CompiledFloatModel(
         weights,

@@ -37,7 +37,8 @@ def derivatives(low, high, dd, inverse, gain, scale, m2, deriv, gr, r4, g, gs, r
     """dE/d[u,x,y,z] (n, k, 4) of the atoms `low` to `high` from dE/dD (n, M1*M2).
 
     The arrays from `gr` on are those of `nvnmd.qnn_frames.FrameConstants`, binary64 or binary32; a
-    slot of displacement 0 is empty. `inverse` (n, 2) and `gain` (pairs, M1) have no rows in version 0.
+    slot of displacement 0 is empty. `inverse` (n, 2) and `gain` (pairs, M1) have no rows in
+    version 0.
     """
     m1 = gr.shape[2]
     m = rij.shape[1]

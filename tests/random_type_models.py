@@ -25,7 +25,8 @@ def random_type_model(
     embedding = ((rng.normal(size=(ntypes, 8)), np.zeros(8)),)
     return Model(
         version=1, type_map=NAMES[:ntypes], sel=(nnei,), max_nnei=128 if nnei <= 128 else 256,
-        rcut=rcut, rcut_smth=1.0, axis_neuron=axis, u_layout=tables.u_layout, s_layout=replace(tables.s_layout, x0=0.0),
+        rcut=rcut, rcut_smth=1.0, axis_neuron=axis, u_layout=tables.u_layout,
+        s_layout=replace(tables.s_layout, x0=0.0),
         table_u=to_flt_table(tables.u, "u"), table_u_grad=to_flt_table(tables.u_grad, "u'"),
         table_g=to_flt_table(tables.g, "G"), table_g_grad=to_flt_table(tables.g_grad, "G'"),
         fit_weights=shared.fit_weights, fit_biases=shared.fit_biases,

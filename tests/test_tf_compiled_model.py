@@ -14,7 +14,7 @@ from nvnmd.data import System
 pytest.importorskip("tensorflow", reason="TensorFlow is not installed")
 pytest.importorskip("numba", reason="numba is not installed")
 
-from nvnmd.compiled_model import CompiledFloatModel
+from nvnmd.tf_compiled_model import CompiledFloatModel
 from nvnmd.tf_model import TfFloatModel
 
 PREFACTORS = np.array([0.7, 30.0, 0.2, 1.5, 4.0, 0.0])
