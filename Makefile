@@ -31,7 +31,7 @@ unit: $(VENV)/.wheel
 slow: $(VENV)/.wheel
 	$(BIN)/pytest -n 2 -m slow
 
-# beside DeePMD-kit itself, which the tests call in its own environment (about half an hour)
+# beside DeePMD-kit itself, which the tests call in its own environment (about 20 minutes of one core)
 peer: $(VENV)/.wheel $(PEER)/.deps
 	$(BIN)/pytest -m peer
 
