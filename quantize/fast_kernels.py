@@ -263,6 +263,29 @@ def _gradient_of_gr(gr, dd, m2, scale, sums, wide, wide_column, dgr):
 
 
 @njit
+def align_gradient(dgr, by_row, row_back, by_column, column_back):
+    """Mantissas of dE/dGR (4, M1) aligned by row and by column, and the exponents to go back by.
+
+    `row_back` takes exponents, `column_back` powers of two, both less the product's fraction.
+    """
+    for i in range(4):
+        e = largest(dgr[i])
+        row_back[i] = e - _FRAC2
+        factor = align_scale(e)
+        for j in range(dgr.shape[1]):
+            by_row[i, j] = aligned(dgr[i, j], factor)
+    for j in range(dgr.shape[1]):
+        e = exponent_floor(
+            max(magnitude(dgr[0, j]), magnitude(dgr[1, j]), magnitude(dgr[2, j]),
+                magnitude(dgr[3, j]))
+        )
+        factor = align_scale(e)
+        column_back[j] = pow2(e - _FRAC2)
+        for i in range(4):
+            by_column[i, j] = aligned(dgr[i, j], factor)
+
+
+@njit
 def _widen(x, m2, out):
     m1 = len(x)
     middle = out[m2:]
@@ -288,21 +311,7 @@ def backward(
     for p in range(len(atoms)):
         atom = atoms[p]
         _gradient_of_gr(gr[p], dd[p], m2, scale, sums, wide, wide_column, dgr)
-        for i in range(4):
-            e = largest(dgr[i])
-            row_back[i] = e - _FRAC2
-            factor = align_scale(e)
-            for j in range(m1):
-                by_row[i, j] = aligned(dgr[i, j], factor)
-        for j in range(m1):
-            e = exponent_floor(
-                max(magnitude(dgr[0, j]), magnitude(dgr[1, j]), magnitude(dgr[2, j]),
-                    magnitude(dgr[3, j]))
-            )
-            factor = align_scale(e)
-            column_back[j] = pow2(e - _FRAC2)
-            for i in range(4):
-                by_column[i, j] = aligned(dgr[i, j], factor)
+        align_gradient(dgr, by_row, row_back, by_column, column_back)
         count = np.int64(0)
         for slot in range(starts[-1]):
             count += 1 if filled[atom, slot] else 0

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from nvnmd.quantize.fast_kernels import _gradient_of_gr
+from nvnmd.quantize.fast_kernels import _gradient_of_gr, align_gradient
 from nvnmd.quantize.fast_words import (
     add,
     align_scale,
@@ -54,21 +54,7 @@ def derivatives(low, high, dd, inverse, gain, scale, m2, deriv, gr, r4, g, gs, r
             for j in range(m1):
                 own[i, j] = gr[atom, i, j]
         _gradient_of_gr(own, dd[atom], m2, scale, sums, wide, wide_column, dgr)
-        for i in range(4):
-            e = largest(dgr[i])
-            row_back[i] = e - _FRAC2
-            factor = align_scale(e)
-            for j in range(m1):
-                by_row[i, j] = aligned(dgr[i, j], factor)
-        for j in range(m1):
-            e = exponent_floor(
-                max(magnitude(dgr[0, j]), magnitude(dgr[1, j]), magnitude(dgr[2, j]),
-                    magnitude(dgr[3, j]))
-            )
-            factor = align_scale(e)
-            column_back[j] = pow2(e - _FRAC2)
-            for i in range(4):
-                by_column[i, j] = aligned(dgr[i, j], factor)
+        align_gradient(dgr, by_row, row_back, by_column, column_back)
         c0, c1, c2, c3 = by_column[0], by_column[1], by_column[2], by_column[3]
         for k in range(m):
             if rij[atom, k, 0] == 0.0 and rij[atom, k, 1] == 0.0 and rij[atom, k, 2] == 0.0:
