@@ -10,8 +10,8 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from nvnmd.batches import NeighborCache
 from nvnmd.errors import RangeError
+from nvnmd.frame_pairs import NeighborCache
 from nvnmd.loss_terms import chosen_labels, known_terms
 from nvnmd.qnn_frames import FrameConstants, frame_constants, padded_slots
 from nvnmd.quantize.fast import FastModel, installed, supported

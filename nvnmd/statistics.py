@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nvnmd.batches import NeighborCache
 from nvnmd.data import System
 from nvnmd.errors import InputError
 from nvnmd.float_math import NumpyMath
 from nvnmd.float_nets import switch
+from nvnmd.frame_pairs import NeighborCache
 from nvnmd.loss_terms import COEFFICIENT
 
 # A deviation below this is replaced by it, so that nothing is divided by almost nothing.

@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nvnmd.atomic_file import atomic_write
-from nvnmd.batches import NeighborCache
 from nvnmd.config import RunConfig
 from nvnmd.data import System
 from nvnmd.data_mixed import pools
 from nvnmd.errors import InputError
+from nvnmd.frame_pairs import NeighborCache
 from nvnmd.npy_archive import DAMAGED, read_arrays, read_entries
 from nvnmd.progress import Log
 from nvnmd.statistics import Statistics, collect_statistics

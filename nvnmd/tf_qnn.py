@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from nvnmd.batches import NeighborCache
 from nvnmd.checkpoint import Checkpoint, unprefixed
 from nvnmd.config import RunConfig, Switches
 from nvnmd.data import System
@@ -18,6 +17,7 @@ from nvnmd.data_mixed import pools
 from nvnmd.deepmd_config import deepmd_config
 from nvnmd.deepmd_files import write_dict
 from nvnmd.errors import InputError, ModelFileError, RangeError
+from nvnmd.frame_pairs import NeighborCache
 from nvnmd.freeze import freeze_model
 from nvnmd.initial_weights import initial_weights
 from nvnmd.input_stage import settled

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nvnmd.batches import Batch, NeighborCache, largest_counts, make_layouts, pack
+from nvnmd.batches import Batch, make_layouts, pack
 from nvnmd.checkpoint import unprefixed
 from nvnmd.config import PrecisionConfig, RunConfig, Switches
 from nvnmd.data import System
@@ -18,6 +18,7 @@ from nvnmd.data_mixed import pools
 from nvnmd.deepmd_config import deepmd_config, s_range
 from nvnmd.deepmd_files import write_dict
 from nvnmd.errors import InputError, ModelFileError
+from nvnmd.frame_pairs import NeighborCache, largest_counts
 from nvnmd.initial_weights import initial_weights
 from nvnmd.input_stage import settled
 from nvnmd.mixed_batches import FrameDraws

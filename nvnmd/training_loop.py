@@ -11,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nvnmd.atomic_file import atomic_write
-from nvnmd.batches import BatchSampler, NeighborCache
+from nvnmd.batch_sampler import BatchSampler
 from nvnmd.checkpoint import Checkpoint, prefixed, unprefixed
 from nvnmd.config import RunConfig
 from nvnmd.data import System, load_systems
 from nvnmd.errors import InputError, NvnmdError
+from nvnmd.frame_pairs import NeighborCache
 from nvnmd.input_stage import settled
 from nvnmd.lcurve import LearningCurve
 from nvnmd.loss_terms import (

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from nvnmd.batches import BatchSampler
+from nvnmd.batch_sampler import BatchSampler
 from nvnmd.config import RunConfig
 from nvnmd.errors import InputError, NvnmdError
 from nvnmd.system_probability import BY_SIZE

@@ -7,8 +7,8 @@ import pytest
 import small_models
 import type_models
 
-from nvnmd.batches import NeighborCache
 from nvnmd.data import System
+from nvnmd.frame_pairs import NeighborCache
 from nvnmd.freeze import freeze_model
 from nvnmd.mapping_files import tables_of_weights
 from nvnmd.qnn_batches import QuantizedFrames

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 from float_cases import RCUT, RCUT_SMTH, SEL, SETTINGS, alloy, random_weights
 
-from nvnmd.batches import Layout, NeighborCache, largest_counts, pack
+from nvnmd.batches import Layout, pack
 from nvnmd.data import System
 from nvnmd.deepmd_files import read_dict
 from nvnmd.float_math import NumpyMath
 from nvnmd.float_model import Shape, atomic_energies, nix, predict_float
 from nvnmd.float_nets import embed, fit, switch, tanh4
+from nvnmd.frame_pairs import NeighborCache, largest_counts
 from nvnmd.neighbors import build_neighborhood
 from nvnmd.weights import FloatWeights
 

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from float_cases import RCUT, RCUT_SMTH, SEL, alloy
 
-from nvnmd.batches import NeighborCache
 from nvnmd.config import DescriptorConfig
 from nvnmd.data import System
 from nvnmd.float_math import NumpyMath
 from nvnmd.float_nets import embed, switch
 from nvnmd.float_types import type_terms
+from nvnmd.frame_pairs import NeighborCache
 from nvnmd.initial_types import (
     MOST_OFFSET,
     OFFSET,

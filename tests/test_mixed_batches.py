@@ -11,10 +11,11 @@ from small_models import random_weights, small_config
 from test_data_mixed import as_hdf5
 from type_models import rattled, type_config, type_weights
 
-from nvnmd.batches import NeighborCache, make_layouts, pack
+from nvnmd.batches import make_layouts, pack
 from nvnmd.config import DescriptorConfig, LearningRateConfig, LossConfig, TrainingConfig
 from nvnmd.data import System, load_systems
 from nvnmd.data_mixed import split
+from nvnmd.frame_pairs import NeighborCache
 from nvnmd.freeze import freeze_model
 from nvnmd.mapping_files import tables_of_weights
 from nvnmd.mixed_batches import FrameDraws, batch_mates

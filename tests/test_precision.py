@@ -27,8 +27,9 @@ def is_single(array):
 
 @pytest.fixture(scope="module")
 def batches(data):  # noqa: F811
-    from nvnmd.batches import NeighborCache, largest_counts, make_layouts, pack
+    from nvnmd.batches import make_layouts, pack
     from nvnmd.data import load_systems
+    from nvnmd.frame_pairs import NeighborCache, largest_counts
 
     systems = load_systems(data, ("Cu", "Au"))
     cache = NeighborCache(systems, SEL, RCUT, ("Cu", "Au"))

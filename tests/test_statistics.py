@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 from float_cases import RCUT, RCUT_SMTH, SEL, alloy
 
-from nvnmd.batches import NeighborCache, make_layouts
+from nvnmd.batches import make_layouts
 from nvnmd.data import System, load_systems
 from nvnmd.deepmd_files import read_dict
 from nvnmd.errors import InputError
 from nvnmd.float_math import NumpyMath
 from nvnmd.float_nets import switch
+from nvnmd.frame_pairs import NeighborCache
 from nvnmd.neighbors import build_neighborhood
 from nvnmd.statistics import collect_statistics, energy_bias
 from nvnmd.weights import FloatWeights

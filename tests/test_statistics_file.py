@@ -10,9 +10,9 @@ from float_cases import RCUT, RCUT_SMTH, SEL
 from test_statistics import make_system
 from test_train_cnn import data, make_config, train  # noqa: F401
 
-from nvnmd.batches import NeighborCache
 from nvnmd.config import StatisticsConfig
 from nvnmd.errors import InputError
+from nvnmd.frame_pairs import NeighborCache
 from nvnmd.statistics import collect_statistics
 from nvnmd.statistics_file import sampled_frames, training_statistics
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nvnmd.batches import BatchSampler
+from nvnmd.batch_sampler import BatchSampler
 from nvnmd.config import LearningRateConfig
 from nvnmd.schedule import LearningRate
 from nvnmd.system_probability import blocks_of, problem, system_probabilities

@@ -8,8 +8,9 @@ from float_cases import RCUT, RCUT_SMTH, SEL, alloy, random_weights
 from type_models import type_weights
 
 from nvnmd.adam import BETA1, BETA2, EPSILON, Adam
-from nvnmd.batches import Layout, NeighborCache, largest_counts, pack
+from nvnmd.batches import Layout, pack
 from nvnmd.data import System
+from nvnmd.frame_pairs import NeighborCache, largest_counts
 
 pytest.importorskip("tensorflow", reason="TensorFlow is not installed")
 pytest.importorskip("numba", reason="numba is not installed")

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from float_cases import RCUT, RCUT_SMTH, SEL, alloy
 
-from nvnmd.batches import BatchSampler
+from nvnmd.batch_sampler import BatchSampler
 from nvnmd.checkpoint import Checkpoint, find_checkpoint
 from nvnmd.config import (
     DescriptorConfig,

@@ -159,8 +159,9 @@ def test_unusable_weights(change, message):
 
 def test_tensorflow_equals_numpy():
     pytest.importorskip("tensorflow", reason="TensorFlow is not installed")
-    from nvnmd.batches import Layout, NeighborCache, pack
+    from nvnmd.batches import Layout, pack
     from nvnmd.data import System
+    from nvnmd.frame_pairs import NeighborCache
     from nvnmd.tf_model import TfFloatModel
 
     rng = np.random.default_rng(7)

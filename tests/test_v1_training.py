@@ -9,12 +9,12 @@ import pytest
 from golden_data import load_type_folder
 from type_models import SETTINGS, rattled, type_config, type_weights, write_system
 
-from nvnmd.batches import NeighborCache
 from nvnmd.config import LearningRateConfig, LossConfig, TrainingConfig
 from nvnmd.data import System, load_system
 from nvnmd.deepmd_files import read_dict
 from nvnmd.errors import InputError
 from nvnmd.float_model import predict_float
+from nvnmd.frame_pairs import NeighborCache
 from nvnmd.freeze import freeze_model
 from nvnmd.initial_weights import initial_weights
 from nvnmd.mapping_files import tables_of_weights

@@ -57,8 +57,9 @@ def test_float_training(data, tmp_path):  # noqa: F811
     assert weights.t_bias_atom_e[0] == -1.25
     bias = vacuum_bias(weights, config.fitting.atom_ener)
     assert bias[0] != -1.25 and bias[1] == weights.t_bias_atom_e[1]
-    from nvnmd.batches import NeighborCache, largest_counts, make_layouts, pack
+    from nvnmd.batches import make_layouts, pack
     from nvnmd.data import load_systems
+    from nvnmd.frame_pairs import NeighborCache, largest_counts
     from nvnmd.tf_model import TfFloatModel
 
     systems = load_systems(data[:1], config.type_map)

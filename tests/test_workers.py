@@ -16,7 +16,7 @@ from test_train_cnn import data  # noqa: F401
 from test_train_qnn import stage  # noqa: F401
 from worker_run import Recorder, cnn_config, qnn_config
 
-from nvnmd.batches import BatchSampler
+from nvnmd.batch_sampler import BatchSampler
 from nvnmd.errors import InputError
 from nvnmd.training_loop import TrainingLoop
 from nvnmd.workers import OneWorker, Place, ShareSampler, guarded, place_of, rate_factor

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nvnmd.batches import NeighborCache, make_layouts, pack
+from nvnmd.batches import make_layouts, pack
 from nvnmd.data import System
 from nvnmd.deepmd_files import read_dict
+from nvnmd.frame_pairs import NeighborCache
 from nvnmd.freeze import freeze_model
 from nvnmd.input_schema import parse_document
 from nvnmd.mapping_files import read_map
