@@ -51,6 +51,9 @@ def add_commands(commands: Any) -> None:
                      help=f"output folder (default: {QNN_FOLDER})")
     qnn.add_argument("--restart", metavar="CKPT", type=Path,
                      help="continue a training exactly where this checkpoint was written")
+    qnn.add_argument("--keep-last", action="store_true",
+                     help="take the weights of the last step even if errors did not fall, which "
+                          "otherwise keeps those of the float network")
     add_overflow(qnn)
 
     tables = add_command(
@@ -123,7 +126,7 @@ def _train_quantized(config: RunConfig, output: Path, args: argparse.Namespace,
     elif switches.quantize_fitting_net:
         from nvnmd.tf_qnn import train_qnn
 
-        train_qnn(config, folder, output, **common)
+        train_qnn(config, folder, output, keep_last=args.keep_last, **common)
     else:
         from nvnmd.tf_table_stage import train_table_descriptor
 

@@ -21,6 +21,7 @@ from nvnmd.frame_pairs import NeighborCache
 from nvnmd.freeze import freeze_model
 from nvnmd.initial_weights import initial_weights
 from nvnmd.input_stage import settled
+from nvnmd.keep_better import better_weights
 from nvnmd.mapping.build import Tables
 from nvnmd.mapping_files import read_map
 from nvnmd.mixed_batches import FrameDraws
@@ -116,11 +117,13 @@ def train_qnn(
     log: Log = print,
     overflow: Overflow = "error",
     workers: Workers | None = None,
+    keep_last: bool = False,
 ) -> QnnResult:
     """Train the fitting nets of the quantized network, and write the frozen model.
 
     Embedding nets, statistics and tables are those of the continuous stage and stay as they are.
-    Without `restore_fitting_net` the fitting nets are drawn anew.
+    Without `restore_fitting_net` the fitting nets are drawn anew; with it, weights that are no
+    better than those of the continuous stage are discarded (see `nvnmd.keep_better.objection`).
 
     Parameters
     ----------
@@ -139,6 +142,8 @@ def train_qnn(
         See `build_neighborhood`.
     workers : Workers, optional
         See `nvnmd.tf_train.train_cnn`.
+    keep_last : bool
+        Whether the model has the weights of the last step in any case.
 
     Returns
     -------
@@ -158,7 +163,7 @@ def train_qnn(
     workers = OneWorker() if workers is None else workers
     with guarded(workers):
         return _train(config, cnn_dir, out_dir, restart, log if workers.place.chief else quiet,
-                      overflow, workers)
+                      overflow, workers, keep_last)
 
 
 def quiet(line: str) -> None:
@@ -173,6 +178,7 @@ def _train(
     log: Log,
     overflow: Overflow,
     workers: Workers,
+    keep_last: bool,
 ) -> QnnResult:
     """Do the part of one worker."""
     config, chief = with_shared_seeds(config, workers), workers.place.chief
@@ -187,7 +193,7 @@ def _train(
     first_stage = weights
     if not switches.restore_fitting_net:
         weights = with_fresh_fitting(weights, config, neighbors, log, write=chief)
-    before = weights
+    before = with_shared_weights(weights, workers)
     checkpoint = None
     if restart is not None:
         checkpoint = load_restart(restart, config, "qnn")
@@ -220,15 +226,25 @@ def _train(
     seconds = run.loop()
     warn_dropped(neighbors, log)
 
-    origin = {"command": "train-qnn", "steps": run.step}
+    origin: dict[str, str | int] = {"command": "train-qnn", "steps": run.step}
     frozen = freeze_model(model.weights, tables, config, origin=origin)
     _check_against_reference(model, frozen, frames, neighbors)
+    log("check: the first frame's energies and forces have the bits of the integer reference")
     # the first stage's weights, not the checkpoint's: a continued run ends as an uninterrupted one
     trained = on_grid(model.weights, before if switches.restore_fitting_net else None)
+    if switches.restore_fitting_net and not keep_last:
+        judged, name = ((train_part, "training") if valid_part is None
+                        else (valid_part, "validation"))
+        trained = better_weights(
+            config, before, trained,
+            lambda weights: TfQuantizedModel(start, weights,
+                                             atom_ener=config.fitting.atom_ener).predict,
+            judged.frames, name, log, workers)
+        if trained is before:
+            origin["weights"] = "those of the first stage"
     frozen = freeze_model(trained, tables, config, origin=origin)
     trained = dataclasses.replace(trained, t_bias_atom_e=frozen.t_bias_atom_e)
     frozen = dataclasses.replace(frozen, extras=stage_extras(frozen, first_stage))
-    log("check: the first frame's energies and forces have the bits of the integer reference")
     if chief:
         bare = dataclasses.replace(
             trained, embedding=((),) * len(trained.embedding), type_net=())

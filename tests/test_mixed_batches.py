@@ -229,7 +229,8 @@ def test_training(tmp_path):
     lines = []
     whole = train_cnn(config, tmp_path / "cnn", log=lines.append)
     assert "training data: 1 systems of 4 compositions, 5 frames, 24 atoms" in lines
-    result = train_qnn(config, tmp_path / "cnn", tmp_path / "qnn", log=lines.append)
+    result = train_qnn(config, tmp_path / "cnn", tmp_path / "qnn", log=lines.append,
+                       keep_last=True)
     # training and validation columns of the four terms, and the learning rate
     assert [len(curve(tmp_path / stage)[0]) for stage in ("cnn", "qnn")] == [10, 10]
     changed = result.model.fit_weights[0] != whole.weights.fit_weights[0]
@@ -253,8 +254,11 @@ def test_training_on_merged_batches(tmp_path):
     graph = train_cnn(config, tmp_path / "graph", log=quiet, xla=False)
     for name, array in whole.weights.arrays().items():
         np.testing.assert_allclose(graph.weights.arrays()[name], array, rtol=1e-6, atol=1e-8)
-    train_qnn(config, tmp_path / "cnn", tmp_path / "qnn", log=quiet)
+    lines.clear()
+    train_qnn(config, tmp_path / "cnn", tmp_path / "qnn", log=lines.append)
     curve(tmp_path / "qnn")
+    # errors before and after, over the frames of all compositions
+    assert sum(line.startswith("7 training frames") for line in lines) >= 2
 
 
 def test_a_mixed_system_of_one_composition_is_a_plain_one(tmp_path):

@@ -158,9 +158,10 @@ def test_only_fitting_weights_change_and_the_loss_falls(stage, tmp_path):
 def test_restart_continues_exactly(stage, tmp_path):
     folder, _ = stage
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    train_qnn(run_config(folder, 8), folder / "cnn", whole, log=quiet)
+    train_qnn(run_config(folder, 8), folder / "cnn", whole, log=quiet, keep_last=True)
     train_qnn(run_config(folder, 4), folder / "cnn", parts, log=quiet)
-    train_qnn(run_config(folder, 8), folder / "cnn", parts, restart=parts, log=quiet)
+    train_qnn(run_config(folder, 8), folder / "cnn", parts, restart=parts, log=quiet,
+              keep_last=True)
     assert curve(parts) == curve(whole)
     a, b = Model.load(whole / "model.nvnmd"), Model.load(parts / "model.nvnmd")
     assert a.digest == b.digest

@@ -128,7 +128,8 @@ def test_statistics_have_no_mean(folders):
 
 @pytest.fixture(scope="module")
 def qnn(folders, cnn):
-    return train_qnn(run_config(folders, 8, lr=1e-4), folders / "cnn", folders / "qnn", log=quiet)
+    return train_qnn(run_config(folders, 8, lr=1e-4), folders / "cnn", folders / "qnn", log=quiet,
+                     keep_last=True)
 
 
 def test_quantized_training(folders, cnn, qnn):
@@ -157,10 +158,12 @@ def test_quantized_model_is_near_its_float_model(folders, qnn):
 
 
 def test_continued_quantized_training(folders, cnn, tmp_path):
-    whole = train_qnn(run_config(folders, 9, lr=1e-3), folders / "cnn", tmp_path / "a", log=quiet)
+    whole = train_qnn(run_config(folders, 9, lr=1e-3), folders / "cnn", tmp_path / "a", log=quiet,
+                      keep_last=True)
     train_qnn(run_config(folders, 6, lr=1e-3), folders / "cnn", tmp_path / "b", log=quiet)
     config = run_config(folders, 9, lr=1e-3)
-    rest = train_qnn(config, folders / "cnn", tmp_path / "c", restart=tmp_path / "b", log=quiet)
+    rest = train_qnn(config, folders / "cnn", tmp_path / "c", restart=tmp_path / "b", log=quiet,
+                     keep_last=True)
     assert rest.model.digest == whole.model.digest
 
 

@@ -103,6 +103,7 @@ def main(index, ports, stage, data, folder, mode):
 
             result = train_qnn(qnn_config(Path(data), (1,)), Path(data) / "cnn", folder, log=log,
                                workers=workers)
+            end["digest"] = result.model.digest
         end["step"] = result.step
     except NvnmdError as error:
         end["error"] = str(error)
