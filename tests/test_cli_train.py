@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from golden_data import load_fixture
 
+from nvnmd.checkpoint import Checkpoint
 from nvnmd.cli import main
 from nvnmd.deepmd_files import read_dict
 from nvnmd.quantize.model import Model
@@ -85,6 +86,22 @@ def test_model_file(run, monkeypatch, capsys):
         forces[backend] = np.loadtxt(f"{backend}.f.out")[:, 3:]
     difference = np.abs(forces["fixed"] - forces["float"]).max()
     assert 0 < difference < 1e-3 * np.abs(forces["float"]).max()
+
+
+def test_keep_last_takes_the_last_weights(run, monkeypatch, capsys):
+    monkeypatch.chdir(run)
+    capsys.readouterr()
+    printed = {}
+    for name, more in (("better", []), ("last", ["--keep-last"])):
+        assert main(["train-qnn", "in.json", "-o", name, "--restart", "nvnmd_qnn", *more]) == 0
+        printed[name] = capsys.readouterr().out
+    assert "2 training frames before: energy RMSE " in printed["better"]
+    assert "kept: " in printed["better"] and "kept: " not in printed["last"]
+    checkpoint = Checkpoint.load(run / "nvnmd_qnn", "qnn").arrays
+    last = Model.load(run / "last" / "model.nvnmd")
+    for k, weight in enumerate(last.fit_weights):
+        # on the grid, half a unit away at most
+        np.testing.assert_allclose(weight, checkpoint[f"weights/fitting.{k}.weight"], atol=2e-6)
 
 
 def test_missing_first_stage(run, monkeypatch, capsys):
