@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from nvnmd.cells import cell_problem
 from nvnmd.errors import InputError, ModelFileError
 from nvnmd.evaluate import (
     Backend,
@@ -20,7 +21,7 @@ from nvnmd.evaluate import (
     evaluate_frames,
     make_evaluator,
 )
-from nvnmd.neighbors import Overflow, cell_problem
+from nvnmd.neighbors import Overflow
 
 if TYPE_CHECKING:
     from nvnmd.quantize.model import Model

@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from nvnmd.cells import cell_problem
 from nvnmd.data_source import TYPES, Source, find_systems, open_source
 from nvnmd.errors import InputError
-from nvnmd.neighbors import cell_problem
 
 __all__ = ["LABELS", "System", "find_systems", "load_groups", "load_system", "load_systems"]
 

@@ -17,6 +17,7 @@ import numpy as np
 import vesin
 from numpy.typing import ArrayLike, NDArray
 
+from nvnmd.cells import FARTHEST, cell_problem, face_distances, from_fractional, to_fractional, wrap
 from nvnmd.errors import InputError, NeighborOverflowError
 from nvnmd.quantize.fast import installed
 
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
     from nvnmd.neighbors_fast import Slots
 
 Overflow = Literal["error", "truncate"]
-
-FARTHEST = 2.0**50
-"""Largest coordinate and cell vector in Å; beyond it binary64 holds no digits after the point."""
 
 MOST_IMAGES = 100_000
 """Images of a cell within reach of an atom; of a crystal so dense nobody has a model."""
@@ -133,7 +131,7 @@ def build_neighborhood(
     if ntypes is not None and len(sel) != 1:
         raise ValueError(f"types that share their slots have one sel, not {len(sel)}")
     x, h, types = _checked(coord, box, types, len(sel) if ntypes is None else ntypes)
-    if h is not None and np.prod(2.0 * rcut / _faces(h) + 1.0) > MOST_IMAGES:
+    if h is not None and np.prod(2.0 * rcut / face_distances(h) + 1.0) > MOST_IMAGES:
         raise InputError(f"cell: more than {MOST_IMAGES} of its images lie within {rcut:g} Å of "
                          "an atom, expected a larger one")
     if overflow not in ("error", "truncate"):
@@ -150,7 +148,7 @@ def build_neighborhood(
             _check_room(order, slots.wanted, sel, rcut, overflow, type_names, ntypes)
             return _from_slots(order, types, sel, slots, ntypes)
     first, second, shift = _candidates(x, h, rcut)
-    image = x[second] if h is None else x[second] + _lattice(shift, h)
+    image = x[second] if h is None else x[second] + from_fractional(shift, h)
     rij = image - x[first]
     square = rij[:, 0] ** 2 + rij[:, 1] ** 2 + rij[:, 2] ** 2
     if (square == 0.0).any():
@@ -175,25 +173,6 @@ def build_neighborhood(
         order, types, first[rank], second[rank], rij[rank], tuple(sel), rcut, overflow, type_names,
         ntypes,
     )
-
-
-def wrap(x: NDArray[np.float64], box: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Move positions (n, 3) into the cell, with the operations and order of DeePMD-kit.
-
-    Parameters
-    ----------
-    x : (n, 3) float64
-        Positions in Å.
-    box : (3, 3) float64
-        Cell vectors in rows.
-
-    Returns
-    -------
-    (n, 3) float64
-    """
-    f = np.fmod(_fractional(x, box), 1.0)
-    f = np.where(f < 0.0, f + 1.0, f)
-    return _lattice(f, box)
 
 
 def _checked(
@@ -227,59 +206,6 @@ def _checked(
     if problem:
         raise InputError(f"cell: {problem}")
     return x, h, t.astype(np.int64)
-
-
-def cell_problem(h: NDArray[np.float64]) -> str:
-    """Say what is wrong with the cell vectors (3, 3), or return an empty string."""
-    if h.shape != (3, 3):
-        return f"expected 3 x 3 numbers, found {h.shape}"
-    if not np.isfinite(h).all():
-        return "a value is not finite"
-    if np.abs(h).max() > FARTHEST:
-        return f"a vector is longer than {FARTHEST:.0e} Å"
-    volume = _volume(h)
-    lengths = np.linalg.norm(h, axis=1)
-    if abs(volume) <= 1e-9 * lengths.prod() or lengths.min() < 1e-9:
-        return "the vectors span no volume"
-    if volume < 0:
-        return "the vectors are left-handed; swap two of them"
-    return ""
-
-
-def _volume(h: NDArray[np.float64]) -> float:
-    """Return the signed volume, summed in DeePMD-kit's order."""
-    return float(
-        h[0, 0] * (h[1, 1] * h[2, 2] - h[2, 1] * h[1, 2])
-        - h[0, 1] * (h[1, 0] * h[2, 2] - h[2, 0] * h[1, 2])
-        + h[0, 2] * (h[1, 0] * h[2, 1] - h[2, 0] * h[1, 1])
-    )
-
-
-def _faces(h: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the distances between opposite faces."""
-    volume = _volume(h)
-    normals = [np.cross(h[1], h[2]), np.cross(h[2], h[0]), np.cross(h[0], h[1])]
-    return np.array([volume / np.sqrt(v @ v) for v in normals])
-
-
-def _fractional(x: NDArray[np.float64], h: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return fractional coordinates: cofactors times 1/volume, sums from left to right."""
-    inverse_volume = 1.0 / _volume(h)
-    rec = np.empty((3, 3))
-    for i in range(3):
-        j, k = (i + 1) % 3, (i + 2) % 3
-        for a in range(3):
-            b, c = (a + 1) % 3, (a + 2) % 3
-            rec[i, a] = (h[j, b] * h[k, c] - h[k, b] * h[j, c]) * inverse_volume
-    return np.stack(
-        [x[:, 0] * rec[i, 0] + x[:, 1] * rec[i, 1] + x[:, 2] * rec[i, 2] for i in range(3)], axis=1
-    )
-
-
-def _lattice(f: NDArray, h: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return ``f0 b0 + f1 b1 + f2 b2``, summed from left to right."""
-    f = f.astype(np.float64)
-    return f[:, 0:1] * h[0] + f[:, 1:2] * h[1] + f[:, 2:3] * h[2]
 
 
 def _at_one_place(order: NDArray[np.int64], i: int, j: int) -> InputError:
@@ -345,11 +271,11 @@ def _grid(
     x: NDArray[np.float64], h: NDArray[np.float64], rcut: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
     """Return fractional positions, face distances, grid cell of each atom, cells per axis."""
-    face = _faces(h)
+    face = face_distances(h)
     cells = np.maximum((face / rcut).astype(np.int64), 1)
     # Truncation toward zero, then one less where negative: an atom at -1e-17 is in cell -1,
     # which the local grid then clamps to 0.
-    f = _fractional(x, h)
+    f = to_fractional(x, h)
     cell = (f / (1.0 / cells)).astype(np.int64) - (f < 0.0)
     cell = np.clip(cell, 0, cells - 1)
     return f, face, cell, cells

@@ -7,8 +7,9 @@ import itertools
 import numpy as np
 import pytest
 
+from nvnmd.cells import wrap
 from nvnmd.errors import InputError, NeighborOverflowError
-from nvnmd.neighbors import build_neighborhood, wrap
+from nvnmd.neighbors import build_neighborhood
 
 SKEWED = np.array([[5.0, 0.0, 0.0], [2.1, 4.5, 0.0], [-1.7, 1.3, 5.5]])
 
