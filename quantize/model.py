@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import math
@@ -18,21 +17,21 @@ from numpy.typing import NDArray
 
 from nvnmd.atomic_file import atomic_write
 from nvnmd.errors import ModelFileError, RangeError
-from nvnmd.mapping.layout import Segment, TableLayout
+from nvnmd.mapping.layout import TableLayout
 from nvnmd.npy_archive import DAMAGED, read_arrays, read_entries
-from nvnmd.quantize.formats import FLT, decode_flt, encode_flt
+from nvnmd.quantize.formats import FLT
 from nvnmd.quantize.model_check import check_model
+from nvnmd.quantize.model_parts import (
+    TYPE_ARRAYS,
+    arrays_of,
+    digest_of,
+    header_of,
+    values_of,
+)
 from nvnmd.quantize.ops import FIX_FRAC, round_bits, trunc_flt
 
 MAGIC = "nvnmd-model"
 FORMAT_VERSION = 1
-
-# Arrays that only version 1 has, and how they are stored: flt words or binary64
-_TYPE_WORDS = ("inv_std", "type_gain")
-_TYPE_ARRAYS = (*_TYPE_WORDS, "t_ebd", "tweight")
-_TYPE_NETS = ("type_embedding", "type_net")
-# What the names of the extra arrays begin with
-_EXTRA = "extra."
 
 Floats = NDArray[np.float64]
 Net = tuple[tuple[Floats, Floats], ...]
@@ -122,10 +121,10 @@ class Model:
     extras: Mapping[str, NDArray] = field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        missing = [name for name in _TYPE_ARRAYS if getattr(self, name) is None]
+        missing = [name for name in TYPE_ARRAYS if getattr(self, name) is None]
         if self.version == 1 and missing:
             raise ValueError(f"a model of version 1 needs {', '.join(missing)}")
-        if self.version == 0 and len(missing) != len(_TYPE_ARRAYS):
+        if self.version == 0 and len(missing) != len(TYPE_ARRAYS):
             raise ValueError("a model of version 0 has no type arrays")
 
     @property
@@ -176,7 +175,7 @@ class Model:
     @cached_property
     def digest(self) -> str:
         """SHA-256 over the header's values and every array, in hexadecimal digits."""
-        return _digest(self._header(), self._arrays())
+        return digest_of(header_of(self), arrays_of(self))
 
     def with_fitting(
         self,
@@ -198,54 +197,6 @@ class Model:
             raise ValueError("only a model of version 1 has type terms")
         return np.asarray(round_bits(np.matmul(self.t_ebd, self.tweight), FIX_FRAC))
 
-    def _header(self) -> dict:
-        # what only version 1 has stays out of the header, and of the digest, of version 0
-        only = {f"{name}_layers": len(getattr(self, name)) for name in _TYPE_NETS}
-        return (only if self.version else {}) | {
-            "version": self.version,
-            "type_map": list(self.type_map),
-            "sel": list(self.sel),
-            "max_nnei": self.max_nnei,
-            "rcut": float(self.rcut).hex(),
-            "rcut_smth": float(self.rcut_smth).hex(),
-            "axis_neuron": self.axis_neuron,
-            "layouts": {
-                name: {
-                    "x0": float(layout.x0).hex(),
-                    "segments": [
-                        [float(s.start).hex(), float(s.step).hex(), s.rows, s.first_row]
-                        for s in layout.segments
-                    ],
-                }
-                for name, layout in (("u", self.u_layout), ("s", self.s_layout))
-            },
-            "embedding_layers": [len(net) for net in self.embedding],
-            "fitting_layers": len(self.fit_weights),
-            "origin": dict(self.origin),
-        }
-
-    def _arrays(self) -> dict[str, NDArray]:
-        arrays: dict[str, NDArray] = {
-            name: encode_flt(getattr(self, name), what=name).astype("<u4")
-            for name in ("table_u", "table_u_grad", "table_g", "table_g_grad")
-        }
-        for i, (w, b) in enumerate(zip(self.fit_weights, self.fit_biases, strict=True)):
-            arrays[f"fit_w{i}"], arrays[f"fit_b{i}"] = w, b
-        for name in ("t_bias_atom_e", "davg", "dstd"):
-            arrays[name] = getattr(self, name)
-        for t, net in enumerate(self.embedding):
-            for i, (w, b) in enumerate(net):
-                arrays[f"emb{t}_w{i}"], arrays[f"emb{t}_b{i}"] = w, b
-        if self.version:
-            for name in _TYPE_ARRAYS:
-                values = getattr(self, name)
-                words = name in _TYPE_WORDS
-                arrays[name] = encode_flt(values, what=name).astype("<u4") if words else values
-            for name in _TYPE_NETS:
-                for i, (w, b) in enumerate(getattr(self, name)):
-                    arrays[f"{name}_w{i}"], arrays[f"{name}_b{i}"] = w, b
-        return arrays | {f"{_EXTRA}{name}": values for name, values in self.extras.items()}
-
     def save(self, path: str | os.PathLike) -> None:
         """Write the model file (a zip of a JSON header and npy arrays), all or nothing.
 
@@ -254,11 +205,11 @@ class Model:
         RangeError
             If a table coefficient leaves the flt format.
         """
-        header, arrays = self._header(), self._arrays()
+        header, arrays = header_of(self), arrays_of(self)
         document = {
             "magic": MAGIC,
             "format": FORMAT_VERSION,
-            "digest": _digest(header, arrays),
+            "digest": digest_of(header, arrays),
             "model": header,
         }
         with (
@@ -293,8 +244,8 @@ class Model:
             for name, array in arrays.items():
                 if array.dtype.kind not in "fu" or not np.all(np.isfinite(array)):
                     raise ValueError(f"{name} holds {array.dtype}, expected finite numbers")
-            damaged = _digest(header, arrays) != document["digest"]
-            model = None if damaged else cls._from_parts(header, arrays)
+            damaged = digest_of(header, arrays) != document["digest"]
+            model = None if damaged else cls(**values_of(header, arrays))
             if model is not None:
                 check_model(model)
         except (*DAMAGED, AttributeError, IndexError, OverflowError) as error:
@@ -302,61 +253,6 @@ class Model:
         if model is None:
             raise ModelFileError(f"{path}: its digest does not match its contents, file damaged")
         return model
-
-    @classmethod
-    def _from_parts(cls, header: dict, arrays: dict[str, NDArray]) -> Model:
-        layouts = {
-            name: TableLayout(
-                x0=float.fromhex(entry["x0"]),
-                segments=tuple(
-                    Segment(float.fromhex(start), float.fromhex(step), rows, first)
-                    for start, step, rows, first in entry["segments"]
-                ),
-            )
-            for name, entry in header["layouts"].items()
-        }
-        layers = range(header["fitting_layers"])
-        only: dict[str, Any] = {}
-        if header["version"]:
-            for name in _TYPE_ARRAYS:
-                only[name] = decode_flt(arrays[name]) if name in _TYPE_WORDS else arrays[name]
-            for name in _TYPE_NETS:
-                only[name] = tuple(
-                    (arrays[f"{name}_w{i}"], arrays[f"{name}_b{i}"])
-                    for i in range(header[f"{name}_layers"])
-                )
-        return cls(
-            **only,
-            version=header["version"],
-            type_map=tuple(header["type_map"]),
-            sel=tuple(header["sel"]),
-            max_nnei=header["max_nnei"],
-            rcut=float.fromhex(header["rcut"]),
-            rcut_smth=float.fromhex(header["rcut_smth"]),
-            axis_neuron=header["axis_neuron"],
-            u_layout=layouts["u"],
-            s_layout=layouts["s"],
-            table_u=decode_flt(arrays["table_u"]),
-            table_u_grad=decode_flt(arrays["table_u_grad"]),
-            table_g=decode_flt(arrays["table_g"]),
-            table_g_grad=decode_flt(arrays["table_g_grad"]),
-            fit_weights=tuple(arrays[f"fit_w{i}"] for i in layers),
-            fit_biases=tuple(arrays[f"fit_b{i}"] for i in layers),
-            t_bias_atom_e=arrays["t_bias_atom_e"],
-            davg=arrays["davg"],
-            dstd=arrays["dstd"],
-            embedding=tuple(
-                tuple((arrays[f"emb{t}_w{i}"], arrays[f"emb{t}_b{i}"]) for i in range(count))
-                for t, count in enumerate(header["embedding_layers"])
-            ),
-            origin=header["origin"],
-            extras={
-                name.removeprefix(_EXTRA): values
-                for name, values in arrays.items()
-                if name.startswith(_EXTRA)
-            },
-        )
-
 
 def to_flt_table(coefficients: Floats, what: str) -> Floats:
     """Table coefficients as the hardware holds them: cut to flt, tiny ones flushed to zero.
@@ -370,15 +266,6 @@ def to_flt_table(coefficients: Floats, what: str) -> Floats:
     if not np.all(np.isfinite(cut)) or np.any(np.abs(cut) >= 2.0**FLT.bias):
         raise RangeError(f"{what}: a coefficient leaves the flt format, expected below 2**128")
     return np.where(np.abs(cut) < FLT.smallest, 0.0, cut)
-
-
-def _digest(header: dict, arrays: Mapping[str, NDArray]) -> str:
-    sha = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
-    for name in sorted(arrays):
-        array = np.ascontiguousarray(arrays[name])
-        sha.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
-        sha.update(array.tobytes())
-    return sha.hexdigest()
 
 
 def _write_entry(archive: zipfile.ZipFile, name: str, data: bytes) -> None:

@@ -19,6 +19,7 @@ from nvnmd.evaluate import evaluate_system
 from nvnmd.model_extras import model_tables, stage_weights
 from nvnmd.modelpb import decode_model, encode_model, write_modelpb
 from nvnmd.quantize.model import Model
+from nvnmd.quantize.model_parts import arrays_of, header_of
 from nvnmd.weight_cut import crystal, measure_weight_cut
 
 GOLDEN = ("v0_ni128_gete", "v1_ni128_gete")
@@ -48,10 +49,10 @@ def same(one, two, path="") -> None:
 def same_model(one: Model, two: Model) -> None:
     """Everything but what is told of the models' origin."""
     drop = ("origin", "config")
-    assert {k: v for k, v in one._header().items() if k not in drop} == {
-        k: v for k, v in two._header().items() if k not in drop
+    assert {k: v for k, v in header_of(one).items() if k not in drop} == {
+        k: v for k, v in header_of(two).items() if k not in drop
     }
-    ours, theirs = one._arrays(), two._arrays()
+    ours, theirs = arrays_of(one), arrays_of(two)
     for name in ours:
         if not name.startswith("extra."):
             np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)

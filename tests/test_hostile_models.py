@@ -15,7 +15,8 @@ from small_models import random_model, random_weights
 from nvnmd.checkpoint import Checkpoint
 from nvnmd.errors import ModelFileError
 from nvnmd.npy_archive import MAX_BYTES, MAX_ENTRY_BYTES, parse_npy
-from nvnmd.quantize.model import Model, _digest
+from nvnmd.quantize.model import Model
+from nvnmd.quantize.model_parts import digest_of
 from nvnmd.weights import FloatWeights
 
 
@@ -58,7 +59,7 @@ def forge(path, edit) -> None:
     document = json.loads(entries.pop("header.json"))
     arrays = {name[:-4]: parse_npy(data, name) for name, data in entries.items()}
     edit(document["model"], arrays)
-    document["digest"] = _digest(document["model"], arrays)
+    document["digest"] = digest_of(document["model"], arrays)
     write(path, {"header.json": json.dumps(document).encode()})
     with zipfile.ZipFile(path, "a") as archive:
         for name, array in arrays.items():
