@@ -10,7 +10,6 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from numpy.typing import NDArray
 
-from nvnmd.hdl.align import MaxExp
 from nvnmd.hdl.delay import Delay
 from nvnmd.hdl.dot import FltDot
 from nvnmd.hdl.flt import FltLayout, from_word, to_word
@@ -18,6 +17,7 @@ from nvnmd.hdl.fltbank import FltMulBank
 from nvnmd.hdl.front import BeatLayout
 from nvnmd.hdl.layouts import GroupLayout, SlotLayout
 from nvnmd.hdl.load import LoadBus, Section
+from nvnmd.hdl.metaword import MetaWord
 from nvnmd.hdl.params import AcceleratorConfig
 from nvnmd.hdl.pending import Pending
 from nvnmd.hdl.rowselect import X0_BITS
@@ -86,8 +86,7 @@ class NeighborForward(wiring.Component):
         self._bank = FltMulBank(cfg, 3)
         self._inverse = InverseStd(cfg) if cfg.version else None
         self._gain = TypeGain(cfg) if cfg.version else None
-        self._max_slot = MaxExp(cfg, cfg.lanes)
-        self._max_r4 = MaxExp(cfg, 4)
+        self._meta_word = MetaWord(cfg)
         taps: dict = {}
         if cfg.trace:
             word = data.StructLayout({"valid": 1, "word": cfg.flt_bits})
@@ -126,7 +125,7 @@ class NeighborForward(wiring.Component):
     @property
     def meta_latency(self) -> int:
         """Cycles from a neighbour's last slot to its meta word."""
-        return max(self._max_slot.latency, self._max_r4.latency) + 1
+        return self._meta_word.latency
 
     def _tapped_u(self, m: Module, dot: FltDot) -> Value:
         """u on its way to the table; with `cfg.trace` shown (real neighbours) and falsified."""
@@ -248,7 +247,10 @@ class NeighborForward(wiring.Component):
             self.store_slot.g.eq(g),
             self.store_slot.dg.eq(dg),
         ]
-        self._meta(m, meta_wait, meta_r4)
+        self._meta_word.build(
+            m, self.slot, self.store_slot.dg, meta_wait, meta_r4,
+            self.store_meta_valid, self.store_meta,
+        )
         return m
 
     def _collect(
@@ -324,64 +326,6 @@ class NeighborForward(wiring.Component):
         ]
         m.d.sync += self.store_slot.gain.eq(gain.gain)
         return gain.valid_o, gain.slot_o, gain.o, slope.o
-
-    def _meta(self, m: Module, wait: Pending, products: Pending) -> None:
-        """Largest exponents over the slots, then the meta word."""
-        cfg = self.cfg
-        m.submodules.max_g = max_g = self._max_slot
-        m.submodules.max_dg = max_dg = MaxExp(cfg, cfg.lanes)
-        m.submodules.max_r4 = max_r4 = self._max_r4
-        slot_wait, r4_wait = max_g.latency, max_r4.latency
-        last = Signal()
-        m.submodules.max_valid = valid = Delay(1, slot_wait)
-        m.submodules.max_last = max_last = Delay(1, slot_wait)
-        m.d.comb += [
-            last.eq(self.slot.slot == cfg.fold - 1),
-            max_g.i.eq(self.slot.g),
-            max_dg.i.eq(self.store_slot.dg),
-            max_r4.i.eq(self.slot.r4),
-            valid.i.eq(self.slot.valid),
-            max_last.i.eq(self.slot.valid & last),
-        ]
-        # over the slots, slot by slot; one cycle after the last they are complete
-        tops = []
-        fresh = Signal(init=1)
-        with m.If(valid.o):
-            m.d.sync += fresh.eq(max_last.o)
-        for name, unit in (("g", max_g), ("dg", max_dg)):
-            top = Signal(signed(cfg.exp_int), name=f"top_{name}")
-            with m.If(valid.o & (fresh | (unit.o > top))):
-                m.d.sync += top.eq(unit.o)
-            tops.append(top)
-        # all three to the same cycle
-        longest = max(slot_wait, r4_wait)
-        exponents = data.ArrayLayout(signed(cfg.exp_int), 2)
-        m.submodules.tops = both = Delay(exponents, longest - slot_wait)
-        m.submodules.top_r4 = top_r4 = Delay(signed(cfg.exp_int), longest + 1 - r4_wait)
-        m.submodules.complete = complete = Delay(1, longest + 1 - slot_wait)
-        m.d.comb += [
-            both.i[0].eq(tops[0]),
-            both.i[1].eq(tops[1]),
-            top_r4.i.eq(max_r4.o),
-            complete.i.eq(max_last.o),
-            wait.pop.eq(complete.o),
-            products.pop.eq(complete.o),
-        ]
-        meta = self.store_meta
-        m.d.comb += [
-            self.store_meta_valid.eq(complete.o & ~wait.o.masked),
-            meta.r.eq(wait.o.r),
-            meta.h.eq(wait.o.h),
-            meta.r4.as_value().eq(Cat(wait.o.s, products.o)),
-            meta.ds.eq(wait.o.ds),
-            meta.dh.eq(wait.o.dh),
-            meta.gmax.eq(both.o[0]),
-            meta.dgmax.eq(both.o[1]),
-            meta.r4max.eq(top_r4.o),
-            meta.last.eq(wait.o.last),
-        ]
-        if cfg.version:
-            m.d.comb += meta.ctype.eq(wait.o.ctype)
 
     def compute(
         self,
