@@ -14,11 +14,14 @@ from amaranth.sim import Simulator
 
 from nvnmd.errors import InputError
 from nvnmd.hdl.flt import FltValue
+from nvnmd.hdl.front import FrontEnd
 from nvnmd.hdl.load import Section
 from nvnmd.hdl.params import AcceleratorConfig
 from nvnmd.quantize import formats, ops
 
 Bench = Callable[[Any], Awaitable[None]]
+
+SEL = [5, 3]
 
 
 def small(**changes: object) -> AcceleratorConfig:
@@ -181,3 +184,15 @@ def random_atom(
     beats[-1]["last"] = 1
     beats[-1].update(changes)
     return beats
+
+
+def set_model(dut: FrontEnd, ntypes: int, sel: list[int]) -> Bench:
+    """A bench that tells a front end the sizes of a model."""
+
+    async def bench(ctx: Any) -> None:
+        ctx.set(dut.ntypes, ntypes)
+        for n, count in enumerate(sel):
+            ctx.set(dut.sel[n], count)
+        ctx.set(dut.model_valid, 1)
+
+    return bench

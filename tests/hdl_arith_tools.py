@@ -1,16 +1,23 @@
-"""What the tests of the arithmetic components share: random flt values and a pipeline driver."""
+"""What the tests of the arithmetic components share: flt values, exact cuts, a pipeline driver."""
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Sequence
+from fractions import Fraction
 from typing import Any
 
+import pytest
 from amaranth.hdl import ClockDomain, Module
 from amaranth.sim import Simulator
 
 from nvnmd.hdl.flt import FltValue
 from nvnmd.hdl.params import AcceleratorConfig
+
+FULL = AcceleratorConfig()
+NARROW = FULL.with_(frac=10, offset_frac=6, mult_latency=1)
+CONFIGS = pytest.mark.parametrize("cfg", [FULL, NARROW], ids=["frac20", "frac10"])
 
 
 def fields(cfg: AcceleratorConfig, x: float) -> dict[str, int]:
@@ -76,3 +83,21 @@ def pipe(
 
     simulate(dut, bench)
     return results
+
+
+def exact_trunc(cfg: AcceleratorConfig, value: Fraction) -> float:
+    """trunc of an exact number to a flt, from rational arithmetic alone."""
+    if value == 0:
+        return 0.0
+    size = abs(value)
+    exp = size.numerator.bit_length() - size.denominator.bit_length()
+    if Fraction(2) ** exp > size:
+        exp -= 1
+    man = math.floor(size / Fraction(2) ** (exp - cfg.frac))
+    return math.copysign(float(man * Fraction(2) ** (exp - cfg.frac)), value)
+
+
+def assert_same(operands, got, want):
+    assert len(got) == len(want)
+    for x, g, w in zip(operands, got, want, strict=True):
+        assert (g, math.copysign(1, g)) == (w, math.copysign(1, w)), f"{x}: got {g!r}, want {w!r}"
