@@ -27,6 +27,12 @@ class LearningCurve:
         Whether there are columns of a validation part.
     continue_from : int or None
         Keep the lines up to this step of an existing file and append; None writes a new file.
+        Lines of other columns are kept as comments.
+
+    Raises
+    ------
+    InputError
+        The existing file is no learning curve.
     """
 
     def __init__(
@@ -38,17 +44,14 @@ class LearningCurve:
         continue_from: int | None = None,
     ) -> None:
         self.path, self.validation = path, validation
-        kept: list[str] = []
-        if continue_from is not None and path.exists():
-            for line in path.read_text(encoding="utf-8").splitlines():
-                words = line.split()
-                if not line.startswith("#") and words and int(words[0]) <= continue_from:
-                    kept.append(line)
         header = "# {:5s}".format("step")
         for name in quantities:
             parts = (f"{name}_val", f"{name}_trn") if validation else (f"{name}_trn",)
             header += "  " + "".join(f" {part:>11s}" for part in parts)
         header += "   {:8s}".format("lr")
+        kept: list[str] = []
+        if continue_from is not None and path.exists():
+            kept = _earlier_lines(path, header, continue_from)
         note = "# a column reads nan where the data hold no such label"
         with atomic_write(path) as file:
             file.write("\n".join([header, note, *kept, ""]).encode())
@@ -77,6 +80,22 @@ class LearningCurve:
         line += f"   {lr:8.1e}\n"
         with open(self.path, "a", encoding="utf-8") as file:
             file.write(line)
+
+
+def _earlier_lines(path: Path, header: str, last: int) -> list[str]:
+    """Lines of a file up to the step `last`, as comments if they are below another header."""
+    kept: list[str] = []
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        for line in lines:
+            if line.split() and not line.startswith("#") and int(line.split()[0]) <= last:
+                kept.append(line)
+    except (UnicodeDecodeError, ValueError):
+        raise InputError(f"{path}: not a learning curve, expected the one of the training to "
+                         "continue, or none") from None
+    if kept and lines[0].split() != header.split():
+        return [f"# {line.strip('# ')}" for line in (lines[0], *kept)]
+    return kept
 
 
 def read_lcurve(path: str | Path) -> NDArray[np.void]:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from nvnmd.atomic_file import atomic_write
 from nvnmd.config import TrainingConfig
-from nvnmd.errors import NvnmdError
+from nvnmd.errors import InputError, NvnmdError
 from nvnmd.tf_runtime import tf
 
 # Steps that a profile shows, after the first, which compiles
@@ -38,11 +38,18 @@ class TfMonitor:
         The command's output folder.
     begin : int
         Steps finished before; fewer than there will be.
+
+    Raises
+    ------
+    InputError
+        `tensorboard_log_dir` cannot be written to.
     """
 
     def __init__(self, settings: TrainingConfig, folder: Path, begin: int) -> None:
         self.settings, self.folder = settings, folder
         self.log = folder / settings.tensorboard_log_dir
+        if settings.tensorboard or settings.enable_profiler:
+            _check_writable(self.log)
         last = settings.numb_steps
         self._first = min(begin + 1, last - 1)
         self._last = min(self._first + PROFILED, last)
@@ -109,6 +116,16 @@ class TfMonitor:
                 file.write(json.dumps(trace).encode())
         if not self.settings.enable_profiler:
             shutil.rmtree(folder)
+
+
+def _check_writable(folder: Path) -> None:
+    """Make a folder; raise InputError where that is not possible or it takes no files."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise InputError(f"training/tensorboard_log_dir: {folder} cannot be written to "
+                         f"({error.strerror}), expected a folder") from None
 
 
 def _scalar() -> Any:

@@ -40,7 +40,6 @@ from nvnmd.training_loop import (
     data_facts,
     load_data,
     load_restart,
-    prepare_folder,
     summary,
     warn_dropped,
 )
@@ -200,8 +199,6 @@ def _train(
         weights = checkpoint_weights(checkpoint, weights, restart, cnn_dir)
     weights = with_shared_weights(weights, workers)
     start = freeze_model(weights, tables, config)
-    if chief:
-        prepare_folder(config, out_dir)
 
     check_same(workers, input_document=config.normalized, data=data_facts(systems),
                checkpoint=None if checkpoint is None else checkpoint.step,

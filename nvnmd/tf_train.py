@@ -34,7 +34,6 @@ from nvnmd.training_loop import (
     data_facts,
     load_data,
     load_restart,
-    prepare_folder,
     summary,
     warn_dropped,
 )
@@ -204,8 +203,6 @@ def _train(
         raise InputError(f"{config.source}: nvnmd/restore_{name}: got true, expected false "
                          "together with --init-model, which restores everything")
     checkpoint = None if restart is None else load_restart(restart, config, kind)
-    if chief:
-        prepare_folder(config, out_dir)
 
     training = config.training
     systems, cache = load_data(config, training.systems, overflow, training.set_prefix)

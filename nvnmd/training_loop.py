@@ -142,6 +142,8 @@ class TrainingLoop(Generic[Batch]):
         names = ("rmse", *(f"rmse_{term}" for term in self.columns))
         curve = None
         if self.chief:
+            # only now that data and checkpoint are known to fit: before, nothing is touched
+            prepare_folder(self.config, self.folder)
             curve = LearningCurve(
                 self.folder / Path(settings.disp_file).name,
                 names,
@@ -276,16 +278,20 @@ class TrainingLoop(Generic[Batch]):
     def _errors(
         self, batches: Sequence[Batch], factors: NDArray[np.float64]
     ) -> NDArray[np.float64]:
-        """Return the root of the loss and of its terms, averaged with the atoms as weights."""
-        rows, atoms = [], []
+        """Return the root of the loss and of its terms, averaged with the atoms as weights.
+
+        Batches without a term's label have no part in its mean, which is nan if none has it.
+        """
+        total, atoms = np.zeros((2, 1 + len(self._places)))
         for batch in batches:
             squares = self.model.squared_errors(batch)
             n = batch.natoms
             loss = np.sum(squares * factors * batch.known * size_factors(n))
-            each = np.where(batch.known > 0.0, np.sqrt(squares), np.nan) * size_factors(n)
-            rows.append([np.sqrt(loss), *each[self._places]])
-            atoms.append(n)
-        return np.average(np.array(rows), axis=0, weights=atoms)
+            found = np.array([np.sqrt(loss), *(np.sqrt(squares) * size_factors(n))[self._places]])
+            known = np.array([True, *(batch.known > 0.0)[self._places]])
+            total[known] += n * found[known]
+            atoms[known] += n
+        return np.divide(total, atoms, out=np.full_like(total, np.nan), where=atoms > 0.0)
 
 
 def _text(errors: NDArray[np.float64]) -> str:

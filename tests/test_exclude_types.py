@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from cnn_runs import data, make_config, train  # noqa: F401
 from float_cases import RCUT, SEL, alloy
-from test_train_cnn import data, make_config, train  # noqa: F401
 
 import nvnmd
 from nvnmd.deepmd_import import import_model

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from cnn_runs import data, make_config, train  # noqa: F401
 from float_cases import RCUT, RCUT_SMTH, SEL
-from test_train_cnn import data, make_config, train  # noqa: F401
 from test_train_qnn import quiet, run_config, stage  # noqa: F401
 
 from nvnmd.checkpoint import Checkpoint, unprefixed

@@ -7,8 +7,9 @@ import shutil
 
 import numpy as np
 import pytest
-from test_train_cnn import data, make_config, train  # noqa: F401
+from cnn_runs import data, make_config, train  # noqa: F401
 
+from nvnmd.errors import InputError
 from nvnmd.lcurve import read_lcurve
 
 tf = pytest.importorskip("tensorflow", reason="TensorFlow is not installed")
@@ -77,3 +78,12 @@ def test_no_file_is_written_unasked(data, tmp_path):  # noqa: F811
     assert "timeline.json" in names and "log" not in names
     trace = json.loads((tmp_path / "out/timeline.json").read_text())
     assert any(event["ph"] == "X" for event in trace["traceEvents"])
+
+
+@pytest.mark.parametrize("asked", ["tensorboard", "enable_profiler"])
+def test_a_log_folder_that_cannot_be_is_one_line(data, tmp_path, asked):  # noqa: F811
+    (tmp_path / "file").write_text("mine")
+    config = make_config(data[:1], batch_size=(1,), numb_steps=2, tensorboard_log_dir="../file/log",
+                         **{asked: True})  # fmt: skip
+    with pytest.raises(InputError, match=r"tensorboard_log_dir: .*file/log cannot be written to"):
+        train(config, tmp_path / "run")

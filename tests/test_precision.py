@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import test_v1_training as version1
+from cnn_runs import data, make_config, train  # noqa: F401
 from float_cases import RCUT, RCUT_SMTH, SEL
-from test_train_cnn import data, make_config, train  # noqa: F401
 from test_train_qnn import quiet
 from test_v1_training import folders  # noqa: F401
 

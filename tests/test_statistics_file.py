@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from cnn_runs import data, make_config, train  # noqa: F401
 from float_cases import RCUT, RCUT_SMTH, SEL
 from test_statistics import make_system
-from test_train_cnn import data, make_config, train  # noqa: F401
 
 from nvnmd.config import StatisticsConfig
 from nvnmd.errors import InputError

@@ -60,3 +60,18 @@ def test_rise_to_the_first_rate():
     assert [warm(step + 4) for step in range(100)] == [plain(step) for step in range(100)]
     # the loss's prefactors stay those of the start meanwhile
     assert {warm.on_stairs(step) for step in range(4)} == {1e-2}
+
+
+def test_sampler_goes_through_all_frames_before_it_repeats():
+    sampler = BatchSampler([7, 3], [2, 5], 1)
+    seen = {0: [], 1: []}
+    for _ in range(400):
+        system, frames = sampler.draw()
+        assert len(frames) == (2, 3)[system]
+        seen[system].append(sorted(frames.tolist()))
+    for k in range(0, len(seen[0]) - 2, 3):
+        epoch = {frame for batch in seen[0][k : k + 3] for frame in batch}
+        assert len(epoch) == 6
+    assert all(frames == [0, 1, 2] for frames in seen[1])
+    # three batches against one
+    np.testing.assert_allclose(len(seen[0]) / len(seen[1]), 3.0, rtol=0.3)

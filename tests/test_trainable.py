@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import test_v1_training as version1
-from test_train_cnn import data, make_config, train  # noqa: F401
+from cnn_runs import data, make_config, train  # noqa: F401
 from test_train_qnn import quiet, run_config, stage  # noqa: F401
 from test_v1_training import folders  # noqa: F401
 

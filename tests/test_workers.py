@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_train_cnn import data  # noqa: F401
+from cnn_runs import data  # noqa: F401
 from test_train_qnn import stage  # noqa: F401
 from worker_run import Recorder, cnn_config, qnn_config
 

@@ -23,7 +23,7 @@ STEPS = 4
 
 def cnn_config(systems, batch_size, *, scale="none", steps=STEPS):
     """A small continuous stage on the data of the test."""
-    from test_train_cnn import make_config
+    from cnn_runs import make_config
 
     from nvnmd.config import LearningRateConfig
 

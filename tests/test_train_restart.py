@@ -1,0 +1,156 @@
+"""The continuous stage: checkpoints, exact restart, interruption."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from cnn_runs import data, finished, make_config, train  # noqa: F401
+
+from nvnmd.checkpoint import Checkpoint, find_checkpoint
+from nvnmd.config import LearningRateConfig
+from nvnmd.errors import InputError, ModelFileError
+from nvnmd.lcurve import read_lcurve
+
+
+def test_restart_continues_exactly(finished, tmp_path):  # noqa: F811
+    config, folder, result, _ = finished
+    again, _ = train(config, tmp_path, restart=folder / "model.ckpt-4.npz")
+    whole = (folder / "lcurve.out").read_text().splitlines()
+    later = (tmp_path / "lcurve.out").read_text().splitlines()
+    assert later[2:] == whole[5:] and whole[5].split()[0] == "6"
+    for name, array in result.weights.arrays().items():
+        np.testing.assert_array_equal(again.weights.arrays()[name], array, err_msg=name)
+    last = Checkpoint.load(folder, "cnn")
+    other = Checkpoint.load(tmp_path, "cnn")
+    assert last.step == other.step == 12 and last.state == other.state
+    for name, array in last.arrays.items():
+        np.testing.assert_array_equal(other.arrays[name], array, err_msg=name)
+
+
+def test_restart_in_place_rewrites_the_later_lines(data, tmp_path):  # noqa: F811
+    config = make_config(data[:1], batch_size=(2,), numb_steps=6, save_freq=3, disp_freq=1)
+    train(config, tmp_path)
+    before = (tmp_path / "lcurve.out").read_text()
+    train(config, tmp_path, restart=tmp_path / "model.ckpt-3")
+    assert (tmp_path / "lcurve.out").read_text() == before
+
+
+def test_restart_of_a_finished_run_does_nothing(finished, tmp_path):  # noqa: F811
+    config, folder, result, _ = finished
+    again, lines = train(config, tmp_path, restart=folder)
+    assert any("nothing to do: 12 of 12" in line for line in lines)
+    np.testing.assert_array_equal(again.weights.fit_weights[0], result.weights.fit_weights[0])
+
+
+def test_init_model_takes_the_weights_only(finished, data, tmp_path):  # noqa: F811
+    _, folder, result, _ = finished
+    config = make_config(data[:1], batch_size=(1,), numb_steps=1, disp_training=False,
+                         learning_rate=LearningRateConfig(start_lr=0.0, stop_lr=0.0))  # fmt: skip
+    for k, source in enumerate((folder / "weights.npz", folder / "model.ckpt-12.npz")):
+        again, _ = train(config, tmp_path / str(k), init_model=source)
+        assert again.step == 1
+        for name, array in result.weights.arrays().items():
+            np.testing.assert_array_equal(again.weights.arrays()[name], array, err_msg=name)
+
+
+def test_old_checkpoints_are_deleted(data, tmp_path):  # noqa: F811
+    config = make_config(data[:1], batch_size=(1,), numb_steps=5, save_freq=1, max_ckpt_keep=2)
+    train(config, tmp_path)
+    kept = sorted(path.name for path in tmp_path.glob("model.ckpt-*"))
+    assert kept == ["model.ckpt-4.npz", "model.ckpt-5.npz"]
+    assert find_checkpoint(tmp_path / "model.ckpt").name == "model.ckpt-5.npz"
+
+
+def test_interrupt_leaves_a_checkpoint_that_continues(finished, data, tmp_path):  # noqa: F811
+    config, folder, result, _ = finished
+    from nvnmd.tf_train import train_cnn
+
+    lines = []
+
+    def log(line):
+        lines.append(line)
+        if line.startswith("step       6"):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    handler = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt) as interrupt:
+        train_cnn(config, tmp_path, log=log)
+    assert signal.getsignal(signal.SIGINT) is handler
+    step = Checkpoint.load(tmp_path, "cnn").step
+    assert step in (6, 7)
+    message = str(interrupt.value)
+    assert message.startswith(f"interrupted at step {step}; to continue: --restart {tmp_path}")
+    again, _ = train(config, tmp_path, restart=tmp_path)
+    assert (tmp_path / "lcurve.out").read_text() == (folder / "lcurve.out").read_text()
+    for name, array in result.weights.arrays().items():
+        np.testing.assert_array_equal(again.weights.arrays()[name], array, err_msg=name)
+
+
+def test_bad_checkpoints(finished, data, tmp_path):  # noqa: F811
+    config, folder, _, _ = finished
+    with pytest.raises(ModelFileError, match="no checkpoint there"):
+        train(config, tmp_path, restart=tmp_path / "model.ckpt-9.npz")
+    broken = tmp_path / "model.ckpt-4.npz"
+    broken.write_bytes((folder / "model.ckpt-4.npz").read_bytes()[:1000])
+    with pytest.raises(ModelFileError, match="not a readable checkpoint"):
+        train(config, tmp_path, restart=broken)
+    other = replace(config, descriptor=replace(config.descriptor, rcut=4.5))
+    with pytest.raises(InputError, match=r"written with rcut = 4\.6, the input has 4\.5"):
+        train(other, tmp_path, restart=folder)
+    with pytest.raises(InputError, match=r"does not fit .*frames"):
+        train(make_config(data[:1], batch_size=(1,)), tmp_path, restart=folder)
+    with pytest.raises(ModelFileError, match="not of train-qnn"):
+        Checkpoint.load(folder, "qnn")
+    with pytest.raises(InputError, match="exclude each other"):
+        train(config, tmp_path, restart=folder, init_model=folder)
+
+
+def test_an_earlier_curve_of_other_columns_stays_as_comments(data, tmp_path):  # noqa: F811
+    config = make_config(data[:1], batch_size=(1,), numb_steps=4, save_freq=2, disp_freq=1)
+    train(config, tmp_path)
+    before = (tmp_path / "lcurve.out").read_text().splitlines()
+    more = make_config(data[:1], batch_size=(1,), numb_steps=4, save_freq=2, disp_freq=1,
+                       validation_systems=data[1:], validation_batch_size=(2,))
+    train(more, tmp_path, restart=tmp_path / "model.ckpt-2.npz")
+    after = (tmp_path / "lcurve.out").read_text().splitlines()
+    assert after[2:5] == [before[0].rstrip(), *(f"# {line.strip()}" for line in before[2:4])]
+    curve = read_lcurve(tmp_path / "lcurve.out")
+    np.testing.assert_array_equal(curve["step"], [3, 4])
+    assert np.isfinite(curve["rmse_f_val"]).all()
+
+
+@pytest.mark.parametrize("content", [b'{"a": 1}\n', b"step\nx 1\n", b"\xff\xfe\x00"])
+def test_a_restart_beside_a_file_that_is_no_curve(data, tmp_path, content):  # noqa: F811
+    config = make_config(data[:1], batch_size=(1,), numb_steps=4, save_freq=2)
+    train(config, tmp_path)
+    (tmp_path / "lcurve.out").write_bytes(content)
+    with pytest.raises(InputError, match=r"lcurve\.out: not a learning curve"):
+        train(config, tmp_path, restart=tmp_path / "model.ckpt-2.npz")
+    assert (tmp_path / "lcurve.out").read_bytes() == content
+
+
+def test_a_run_that_cannot_begin_touches_nothing(data, tmp_path):  # noqa: F811
+    def state(folder):
+        return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+    config = make_config(data[:1], batch_size=(1,), numb_steps=2)
+    train(config, tmp_path / "run")
+    before = state(tmp_path / "run")
+    broken = tmp_path / "broken"
+    shutil.copytree(data[1], broken)
+    (broken / "set.000/force.npy").write_bytes(b"")
+    other = make_config(data[:1], batch_size=(1,), numb_steps=3)
+    for changed in ({"systems": (str(broken),)},
+                    {"validation_systems": (str(broken),), "validation_batch_size": (1,)}):
+        wrong = replace(other, training=replace(other.training, **changed))
+        wrong.normalized["other"] = 1
+        with pytest.raises(InputError, match=r"force\.npy: not a readable"):
+            train(wrong, tmp_path / "run")
+        with pytest.raises(InputError, match=r"force\.npy: not a readable"):
+            train(wrong, tmp_path / "new")
+    assert state(tmp_path / "run") == before and not (tmp_path / "new").exists()
