@@ -48,7 +48,7 @@ def add_commands(commands: Any) -> None:
 def show_neighbors(args: argparse.Namespace) -> int:
     """Run `nvnmd neighbor-stat`."""
     from nvnmd.data import find_systems, load_systems
-    from nvnmd.input_policy import AUTO_FACTOR
+    from nvnmd.input_limits import AUTO_FACTOR
     from nvnmd.neighbor_stat import auto_sel, neighbor_stat
 
     if not 0.0 < args.rcut < math.inf:

@@ -10,6 +10,7 @@ shapes, types and finite numbers.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -355,7 +356,7 @@ def _as_frames(
     """Return an array of frames, each of `shape`, as binary64, all finite."""
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
         raise InputError(f"{file}: expected an array of numbers")
-    width = int(np.prod(shape, dtype=np.int64))
+    width = math.prod(shape)
     if array.ndim == 1 and width > 1 and array.size == width:
         array = array[None]
     if array.ndim == 0 or array.size != len(array) * width:

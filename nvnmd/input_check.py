@@ -1,106 +1,28 @@
-"""Reading an input document and holding it against the tree of its keys and the rules for them.
+"""Holding an input document against the tree of its keys and the rules for them.
 
-Every mistake found is reported, each in a line of its own that names file and key path. dargs holds
-the tree; it stops at the first unknown key, admits `true` as a number and knows no file, so the
-walk over the tree is done here.
+Every mistake found is reported. dargs holds the tree; it stops at the first unknown key, admits
+`true` as a number and knows no file, so the walk over the tree is done here.
 """
 
 from __future__ import annotations
 
 import difflib
-import json
 import math
+import re
 from collections.abc import Mapping
-from pathlib import Path
 from types import UnionType
 from typing import Any, get_args, get_origin
 
 from dargs import Argument, Variant
 
-from nvnmd.errors import InputError
-from nvnmd.input_policy import Rule, find_rule
+from nvnmd.input_policy import find_rule
+from nvnmd.input_rule import Rule
+from nvnmd.mistakes import Mistakes, show
 
 TYPE_NAMES = {bool: "true or false", int: "an integer", float: "a number", str: "a string",
               list: "a list", dict: "a section {...}", type(None): "null"}
 PLURALS = {bool: "truth values", int: "integers", float: "numbers", str: "strings",
            type(None): "nulls"}
-
-
-def show(value: Any, limit: int = 60) -> str:
-    """A value as it looks in JSON, shortened to one short line."""
-    text = json.dumps(value, ensure_ascii=False, default=str)
-    return text if len(text) <= limit else text[: limit - 4] + " ..."
-
-
-class Mistakes:
-    """The mistakes found in one document."""
-
-    def __init__(self, source: str) -> None:
-        self.source = source
-        self.lines: list[str] = []
-
-    def add(self, path: str, got: Any, expected: str) -> None:
-        """Note `SOURCE: PATH: got GOT, expected EXPECTED`, `got` as a value of the document."""
-        self.add_text(path, f"got {show(got)}, expected {expected}")
-
-    def add_text(self, path: str, text: str) -> None:
-        """Note `SOURCE: PATH: TEXT`."""
-        self.lines.append(f"{self.source}: {path}: {text}" if path else f"{self.source}: {text}")
-
-    def check(self) -> None:
-        """Raise one InputError with everything noted; a document may have several mistakes."""
-        if self.lines:
-            raise InputError("\n".join(self.lines))
-
-
-def read_json(path: str | Path) -> dict[str, Any]:
-    """Read a JSON object; a syntax error names file, line and column.
-
-    Raises
-    ------
-    InputError
-        No such file, not UTF-8, not JSON, not an object, NaN or infinity, or a key given twice.
-    """
-    path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file, expected an input document") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: byte {error.start} is not UTF-8, expected JSON text") from None
-
-    def constant(name: str) -> float:
-        raise InputError(f"{path}: got {name}, expected finite numbers only")
-
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        for key, value in pairs:
-            if key in found and not key.startswith("_"):
-                raise InputError(f"{path}: {key}: given twice in one section, expected once")
-            found[key] = value
-        return found
-
-    try:
-        document = json.loads(text, parse_constant=constant, object_pairs_hook=unique)
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path}: line {error.lineno}, column {error.colno}: not JSON, "
-                         f"{error.msg[:1].lower() + error.msg[1:]}") from None
-    except RecursionError:
-        raise InputError(f"{path}: nested too deeply, expected an input document") from None
-    if not isinstance(document, dict):
-        raise InputError(f"{path}: got {show(document)}, expected a section {{...}}")
-    return document
-
-
-def without_comments(value: Any) -> Any:
-    """The document without keys that start with `_`, at any depth."""
-    if isinstance(value, dict):
-        return {k: without_comments(v) for k, v in value.items() if not k.startswith("_")}
-    if isinstance(value, list):
-        return [without_comments(item) for item in value]
-    return value
 
 
 def _has_type(value: Any, dtype: Any) -> bool:
@@ -112,7 +34,9 @@ def _has_type(value: Any, dtype: Any) -> bool:
     if dtype is None or dtype is type(None):
         return value is None
     if dtype is int:
-        return isinstance(value, int) and not isinstance(value, bool)
+        # of 64 bits, as every number of steps, atoms or frames is
+        return (isinstance(value, int) and not isinstance(value, bool)
+                and -(2**63) <= value < 2**63)
     if dtype is float:
         # an integer of more than 308 digits is no binary64
         try:
@@ -171,7 +95,8 @@ def check_section(argument: Argument, value: dict[str, Any], path: str, mistakes
     Returns
     -------
     dict
-        The section as given, under the keys' own names instead of their other names.
+        The section as given, under the keys' own names instead of their other names, without
+        the values that are wrong.
     """
     fields = {field.name: (field, f"{where}/{field.name}".lstrip("/"))
               for field in argument.sub_fields.values()}
@@ -180,11 +105,12 @@ def check_section(argument: Argument, value: dict[str, Any], path: str, mistakes
     complete = True
     for variant in argument.sub_variants.values():
         chosen = _choose(variant, value, prefix, where, mistakes, rules, flags)
-        if variant.flag_name in value:
-            found[variant.flag_name] = value[variant.flag_name]
         if chosen is None:
             complete = False
+            mistakes.distrust(path)
             continue
+        if variant.flag_name in value:
+            found[variant.flag_name] = value[variant.flag_name]
         inside = f"{where}[{chosen.name}]"
         fields |= {field.name: (field, f"{inside}/{field.name}")
                    for field in chosen.sub_fields.values()}
@@ -193,10 +119,8 @@ def check_section(argument: Argument, value: dict[str, Any], path: str, mistakes
     for key in value:
         if key not in names and key not in flag_names and complete:
             kind = f"a key of {path}" if path else "a section"
-            known = [*names, *flag_names]
-            near = difflib.get_close_matches(key, known, n=1, cutoff=0.0)
-            mistakes.add_text(prefix + key, f"got an unknown key, expected {kind}"
-                                            + (f'; the nearest is "{near[0]}"' if near else ""))
+            mistakes.add_unknown(prefix + key, f"got an unknown key, expected {kind}"
+                                               + _hint(key, [*names, *flag_names], rules))
     for name, (field, at) in fields.items():
         given = [one for one in (name, *field.alias) if one in value]
         rule = find_rule(rules, at)
@@ -207,9 +131,25 @@ def check_section(argument: Argument, value: dict[str, Any], path: str, mistakes
         if len(given) > 1:
             mistakes.add_text(prefix + given[1], f'got the same as "{given[0]}" a second time, '
                                                  "expected one of the two")
-        found[name] = _check_value(field, value[given[0]], prefix + given[0], mistakes, rules,
-                                   flags, at)
+        before = len(mistakes.lines)
+        result = _check_value(field, value[given[0]], prefix + given[0], mistakes, rules, flags,
+                              at)
+        # a section stays, without what is wrong in it
+        is_section = isinstance(result, dict) and bool(field.sub_fields or field.sub_variants)
+        if is_section or len(mistakes.lines) == before:
+            found[name] = result
     return found
+
+
+def _hint(key: str, known: list[str], rules: Mapping[str, Rule]) -> str:
+    """Where an unknown key belongs, or which known one is nearest to it."""
+    places = {re.sub(r"\[\w+\]", "", path).rpartition("/")[0]
+              for path, rule in rules.items()
+              if path.rpartition("/")[2] == key and rule.kind in ("honoured", "only")} - {""}
+    if 0 < len(places) <= 2:
+        return f"; it is one of {' or '.join(sorted(places))}"
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.0)
+    return f'; the nearest is "{near[0]}"' if near else ""
 
 
 def _choose(variant: Variant, value: dict[str, Any], prefix: str, where: str, mistakes: Mistakes,

@@ -9,9 +9,11 @@ from __future__ import annotations
 from dargs import Argument
 
 from nvnmd.contract import NO_DEFAULT, Entry, walk
-from nvnmd.input_check import argument_types, show
-from nvnmd.input_policy import DESCRIPTOR, Rule, find_rule, table
+from nvnmd.input_check import argument_types
+from nvnmd.input_policy import DESCRIPTOR, find_rule, table
+from nvnmd.input_rule import Rule
 from nvnmd.input_tree import DESCRIPTOR_DEFAULT, described_sections, meaning, sections
+from nvnmd.mistakes import show
 
 HEAD = ["| key | type | default | here | meaning |", "|---|---|---|---|---|"]
 

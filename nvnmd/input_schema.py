@@ -1,4 +1,4 @@
-"""From an input document to a `RunConfig`: the checks between keys, defaults, and the way back."""
+"""From an input document to a `RunConfig`: the checks between keys, and the defaults."""
 
 from __future__ import annotations
 
@@ -17,13 +17,18 @@ from nvnmd.config import (
     RunConfig,
     StageFiles,
     StatisticsConfig,
+    Switches,
     TrainingConfig,
 )
-from nvnmd.input_check import Mistakes, check_section, read_json, show, without_comments
+from nvnmd.input_check import check_section
 from nvnmd.input_data import training_config
-from nvnmd.input_policy import DESCRIPTOR, auto_factor, table
-from nvnmd.input_stage import read_stage, settle_stage, settled, stage_folder
+from nvnmd.input_json import read_json, without_comments
+from nvnmd.input_limits import auto_factor
+from nvnmd.input_policy import DESCRIPTOR, table
+from nvnmd.input_stage import FILES, SWITCHES, read_stage, settle_stage, stage_folder
 from nvnmd.input_tree import DESCRIPTOR_DEFAULT, document_tree, with_defaults
+from nvnmd.input_written import normalized_document
+from nvnmd.mistakes import Mistakes, show
 
 # the terms of the loss, whose prefactors have a start and a limit
 TERMS = ("e", "f", "v", "ae", "pf", "gf")
@@ -71,21 +76,24 @@ def parse_document(document: dict[str, Any], source: str, *, warn: Warn = _warn,
     tree = document_tree()
     given = check_section(tree, document, "", mistakes, table(version),
                           {DESCRIPTOR: DESCRIPTOR_DEFAULT[version]})
-    mistakes.check()
-    model = given.setdefault("model", {})
+    # what follows looks at sound values only, so that a document's mistakes come all at once
+    for name in ("nvnmd", "training", "model"):
+        given.setdefault(name, {})
+    model = given["model"]
     for part in ("descriptor", "fitting_net"):
         model.setdefault(part, {})
     full = {name: with_defaults(tree[name], given.get(name, {}))
             for name in ("learning_rate", "loss", "training")}
 
-    stage, switches, stage_files = read_stage(given["nvnmd"], mistakes)
+    stage, switches, stage_files = "none", Switches(), StageFiles()
+    if mistakes.sound(*(f"nvnmd/{name}" for name in (*SWITCHES, *FILES))):
+        stage, switches, stage_files = read_stage(given["nvnmd"], mistakes)
     type_map, descriptor = _descriptor(given, version, mistakes)
     learning_rate = _learning_rate(full["learning_rate"], mistakes)
     loss = _loss(full["loss"], mistakes)
     fitting = _fitting(given, len(type_map), mistakes)
     precision = _precision(given, mistakes)
     training = training_config(given["training"], full["training"], mistakes, find_systems)
-    mistakes.check()
     if find_systems:
         path, sel = _sel(given, mistakes)
         if isinstance(sel, str):
@@ -121,6 +129,11 @@ def _seed(section: dict[str, Any], training: dict[str, Any]) -> int | None:
     return own if own is not None else training.get("seed")
 
 
+def _places(key: str) -> tuple[str, str]:
+    """The two paths of a key that may stand in `nvnmd` or in `model`."""
+    return f"nvnmd/{key}", f"model/{key}" if key == "type_map" else f"model/descriptor/{key}"
+
+
 def _shared_keys(full: dict[str, Any], mistakes: Mistakes) -> dict[str, tuple[str, Any]]:
     """Path and value of each key that may stand in `nvnmd` or in `model`."""
     found: dict[str, tuple[str, Any]] = {}
@@ -147,34 +160,20 @@ def _descriptor(full: dict[str, Any], version: int,
     slots = ("one integer, the slots of all types, or one for each" if version
              else "a list of integers")
     for key, what in (("sel", slots), ("type_map", "a list of strings")):
-        if key not in found:
+        if key not in found and mistakes.sound(*_places(key)):
             mistakes.add_text(f"nvnmd/{key}", f"missing key, expected {what}")
-    mistakes.check()
-    types_path, type_map = found["type_map"]
-    sel_path, sel = found["sel"]
+    types_path, type_map = found.get("type_map", ("", []))
     rcut_path, rcut = found.get("rcut", ("nvnmd/rcut", DEFAULT_RCUT))
     smth_path, rcut_smth = found.get("rcut_smth", ("nvnmd/rcut_smth", DEFAULT_RCUT_SMTH))
-    most = MAX_TYPES[version]
-    if len(type_map) > most:
-        mistakes.add_text(types_path, f"got {len(type_map)} types, expected at most {most} "
-                                      f"in version {version}")
+    if mistakes.sound("nvnmd/version") and len(type_map) > MAX_TYPES[version]:
+        mistakes.add_text(types_path, f"got {len(type_map)} types, expected at most "
+                                      f"{MAX_TYPES[version]} in version {version}")
     for name in sorted({name for name in type_map if type_map.count(name) > 1 or not name}):
         mistakes.add(types_path, name, "every element named, and once only")
-    if isinstance(sel, str):
-        # until the data have been seen
-        sel = [4] * (1 if version else len(type_map))
-    if version == 1 and not isinstance(sel, list):
-        sel = [sel]
-    if not isinstance(sel, list) or (version == 1 and len(sel) not in (1, len(type_map))):
-        mistakes.add(sel_path, sel, slots)
-        mistakes.check()
-    if version == 1:
-        # of numbers for the types only the sum counts
-        sel = [sum(sel)]
-    if version == 0 and len(sel) != len(type_map):
-        mistakes.add(sel_path, sel, f"{len(type_map)} integers, one for each of {types_path}")
-    _check_sum(sel_path, sel, full, mistakes)
-    if not rcut_smth < rcut:
+    sel = _slots(found, version, slots, mistakes)
+    if sel and mistakes.sound("nvnmd/max_nnei"):
+        _check_sum(found["sel"][0], sel, full, mistakes)
+    if mistakes.sound(*_places("rcut"), *_places("rcut_smth")) and not rcut_smth < rcut:
         mistakes.add(smth_path, rcut_smth, f"a distance below {rcut_path} = {show(rcut)}")
     config = DescriptorConfig(sel=tuple(sel), rcut=float(rcut), rcut_smth=float(rcut_smth),
                               seed=_seed(full["model"]["descriptor"], full["training"]),
@@ -183,6 +182,29 @@ def _descriptor(full: dict[str, Any], version: int,
                               trainable=full["model"]["descriptor"].get("trainable", True),
                               exclude_types=_excluded(full, len(type_map), mistakes))
     return tuple(type_map), config
+
+
+def _slots(found: dict[str, tuple[str, Any]], version: int, slots: str,
+           mistakes: Mistakes) -> list[int]:
+    """The neighbour slots, 4 of each kind for an `auto` until the data have been seen.
+
+    Empty where they are not known.
+    """
+    types_path, type_map = found.get("type_map", ("", []))
+    path, sel = found.get("sel", ("", None))
+    if sel is None or not type_map or not mistakes.sound("nvnmd/version", *_places("sel")):
+        return []
+    if isinstance(sel, str):
+        return [4] * (1 if version else len(type_map))
+    if version == 1 and not isinstance(sel, list):
+        return [sel]
+    if not isinstance(sel, list) or (version == 1 and len(sel) not in (1, len(type_map))):
+        mistakes.add(path, sel, slots)
+        return []
+    if version == 0 and len(sel) != len(type_map):
+        mistakes.add(path, sel, f"{len(type_map)} integers, one for each of {types_path}")
+    # of numbers for the types only the sum counts in version 1
+    return [sum(sel)] if version == 1 else sel
 
 
 def _sel(given: dict[str, Any], mistakes: Mistakes) -> tuple[str, Any]:
@@ -219,7 +241,7 @@ def _excluded(full: dict[str, Any], ntypes: int,
     for path, pairs in (("model/descriptor/exclude_types",
                          model["descriptor"].get("exclude_types", [])),
                         ("model/pair_exclude_types", model.get("pair_exclude_types", []))):
-        if any(not 0 <= kind < ntypes for pair in pairs for kind in pair):
+        if ntypes and any(not 0 <= kind < ntypes for pair in pairs for kind in pair):
             mistakes.add(path, pairs, f"pairs of type indices from 0 to {ntypes - 1}")
         found |= {(min(pair), max(pair)) for pair in pairs}
     return tuple(sorted(found))
@@ -229,7 +251,9 @@ def _learning_rate(section: dict[str, Any], mistakes: Mistakes) -> LearningRateC
     start, stop = float(section["start_lr"]), float(section["stop_lr"])
     # zero from start to end is a run that must change nothing; an exponential to zero is none
     rate = section["decay_rate"]
-    if not (0 < stop <= start or start == stop == 0 or (rate is not None and stop <= start)):
+    ends = ("learning_rate/start_lr", "learning_rate/stop_lr", "learning_rate/decay_rate")
+    if mistakes.sound(*ends) and not (
+            0 < stop <= start or start == stop == 0 or (rate is not None and stop <= start)):
         mistakes.add("learning_rate/stop_lr", section["stop_lr"],
                      f"a number above 0 and at most start_lr = {show(section['start_lr'])}"
                      if start else "0, as start_lr is 0")
@@ -240,7 +264,7 @@ def _learning_rate(section: dict[str, Any], mistakes: Mistakes) -> LearningRateC
 def _fitting(given: dict[str, Any], ntypes: int, mistakes: Mistakes) -> FittingConfig:
     section = given["model"]["fitting_net"]
     atom_ener = section.get("atom_ener", [])
-    if len(atom_ener) not in (0, ntypes):
+    if ntypes and len(atom_ener) not in (0, ntypes):
         mistakes.add("model/fitting_net/atom_ener", atom_ener,
                      f"{ntypes} numbers or nulls, one for each type")
     config = FittingConfig(seed=_seed(section, given["training"]),
@@ -266,14 +290,15 @@ def _precision(given: dict[str, Any], mistakes: Mistakes) -> PrecisionConfig:
                          "float32, as training/mixed_precision is given")
         formats.append("float32" if mixed is not None or named == "float32" else "float64")
     return PrecisionConfig(descriptor=formats[0], fitting=formats[1],
-                           compute=None if mixed is None else mixed["compute_prec"])
+                           compute=None if mixed is None else mixed.get("compute_prec"))
 
 
 def _loss(section: dict[str, Any], mistakes: Mistakes) -> LossConfig:
     pairs = {f"{side}_pref_{term}": float(section[f"{side}_pref_{term}"])
              for term in TERMS for side in ("start", "limit")}
     count = section["numb_generalized_coord"]
-    if (pairs["start_pref_gf"] or pairs["limit_pref_gf"]) and count == 0:
+    if (pairs["start_pref_gf"] or pairs["limit_pref_gf"]) and count == 0 and mistakes.sound(
+            "loss/numb_generalized_coord"):
         mistakes.add("loss/numb_generalized_coord", count,
                      "an integer above 0, as start_pref_gf or limit_pref_gf is not 0")
     return LossConfig(**pairs, relative_f=_float(section.get("relative_f")),
@@ -304,75 +329,3 @@ def for_stage(config: RunConfig, stage: str, cnn_folder: str | Path | None = Non
 
 def _float(value: float | None) -> float | None:
     return None if value is None else float(value)
-
-
-def _list(values: tuple[float, ...] | None) -> list[float] | None:
-    return None if values is None else list(values)
-
-
-def normalized_document(config: RunConfig) -> dict[str, Any]:
-    """The document of a run with every default written out, in DeePMD-kit's long form.
-
-    The keys of the section `nvnmd` that name a stage's files and switches are those of the run;
-    before `for_stage` a document that names no stage is written back as one of train-cnn without
-    files.
-    """
-    switches, named = vars(settled(config.switches, config.stage)), vars(config.files)
-    if config.stage == "none":
-        given = {key: value for key, value in vars(config.switches).items() if value is not None}
-        switches, named = (given, named) if given else (switches, vars(StageFiles()))
-    files = {key: value or "none" for key, value in named.items()}
-    descriptor, fitting, training = config.descriptor, config.fitting, config.training
-    kind: dict[str, Any] = {"type": "se_a", "sel": list(descriptor.sel)}
-    if config.version == 1:
-        # as DeePMD-kit's readers know it; without attention
-        kind = {"type": "se_atten", "tebd_input_mode": "strip", "sel": descriptor.sel[0],
-                "attn": 128, "attn_layer": 0, "attn_dotr": True, "attn_mask": False}
-    data: dict[str, Any] = {"training_data": {
-        "systems": list(training.systems),
-        "batch_size": (f"mixed:{training.batch_size[0]}" if training.mixed_batch
-                       else list(training.batch_size)),
-        "set_prefix": training.set_prefix, "auto_prob": training.auto_prob,
-        "sys_probs": _list(training.sys_probs)}}
-    if training.validation_systems:
-        data["validation_data"] = {"systems": list(training.validation_systems),
-                                   "batch_size": list(training.validation_batch_size),
-                                   "set_prefix": training.validation_set_prefix,
-                                   "auto_prob": training.validation_auto_prob,
-                                   "sys_probs": _list(training.validation_sys_probs),
-                                   "numb_btch": training.validation_numb_btch}
-    plain = {key: getattr(training, key) for key in (
-        "numb_steps", "seed", "disp_file", "disp_freq", "save_ckpt", "save_freq", "max_ckpt_keep",
-        "disp_training", "time_training", "warmup_steps", "gradient_max_norm", "tensorboard",
-        "tensorboard_log_dir", "tensorboard_freq", "profiling", "profiling_file",
-        "enable_profiler")}
-    if training.stat_file is not None:
-        plain["stat_file"] = training.stat_file
-    precision = config.precision
-    if precision.compute is not None:
-        plain["mixed_precision"] = {"output_prec": precision.fitting,
-                                    "compute_prec": precision.compute}
-    return {
-        "nvnmd": {"version": config.version, "max_nnei": config.max_nnei, "net_size": 128, **files,
-                  "enable": True, **switches},
-        "learning_rate": {"type": "exp", **vars(config.learning_rate)},
-        "loss": {"type": "ener", **vars(config.loss)},
-        "training": {**plain, **data},
-        "model": {
-            "type_map": list(config.type_map),
-            "data_stat_nbatch": config.statistics.nbatch,
-            "data_stat_protect": config.statistics.protect,
-            "descriptor": {**kind, "rcut": descriptor.rcut,
-                           "rcut_smth": descriptor.rcut_smth, "neuron": list(descriptor.neuron),
-                           "axis_neuron": descriptor.axis_neuron, "type_one_side": True,
-                           "resnet_dt": False, "set_davg_zero": descriptor.set_davg_zero,
-                           "precision": precision.descriptor,
-                           "trainable": descriptor.trainable, "seed": descriptor.seed,
-                           "exclude_types": [list(pair) for pair in descriptor.exclude_types]},
-            "fitting_net": {"neuron": list(fitting.neuron), "resnet_dt": False,
-                            "trainable": fitting.trainable is None or list(fitting.trainable),
-                            "atom_ener": list(fitting.atom_ener),
-                            "precision": precision.fitting,
-                            "rcond": fitting.rcond, "seed": fitting.seed},
-        },
-    }

@@ -24,7 +24,7 @@ from typing import Any
 
 from nvnmd.config import RunConfig, StageFiles, Switches
 from nvnmd.errors import InputError
-from nvnmd.input_check import Mistakes, show
+from nvnmd.mistakes import Mistakes, show
 
 CNN_FOLDER = "nvnmd_cnn"
 FILES = {"config_file": "config.npy", "weight_file": "weight.npy", "map_file": "map.npy"}

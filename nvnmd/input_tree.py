@@ -14,7 +14,8 @@ from dargs import Argument
 
 from nvnmd.contract import NO_DEFAULT, Entry, contract_sections, walk
 from nvnmd.contract_parts import ABSENT, key
-from nvnmd.input_policy import DESCRIPTOR, Rule, find_rule, table
+from nvnmd.input_policy import DESCRIPTOR, find_rule, table
+from nvnmd.input_rule import Rule
 
 # Keys that may be left out here although the contract asks for them
 LEFT_OUT = ("model", DESCRIPTOR, "model[standard]/fitting_net",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 
@@ -20,7 +21,7 @@ def blocks_of(style: str) -> list[tuple[int, int, float]]:
     Raises
     ------
     ValueError
-        It is no style, or a block ends before it begins.
+        It is no style, a block ends before it begins, or the weights have no finite sum.
     """
     if style in (UNIFORM, BY_SIZE):
         return []
@@ -30,6 +31,8 @@ def blocks_of(style: str) -> list[tuple[int, int, float]]:
         raise ValueError(style)
     blocks = [(int(m[1]), int(m[2]), float(m[3])) for m in matches if m is not None]
     if any(begin >= end for begin, end, _ in blocks):
+        raise ValueError(style)
+    if not math.isfinite(sum(weight for *_, weight in blocks)):
         raise ValueError(style)
     return blocks
 

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from nvnmd.errors import InputError
-from nvnmd.input_check import read_json
 from nvnmd.input_schema import for_stage, load_input, parse_document
 from nvnmd.input_tree import document_tree
 
@@ -350,31 +349,6 @@ def test_missing_systems(tmp_path, monkeypatch):
     document = changed("training/training_data", {"systems": ["none"]})
     with pytest.raises(InputError, match=r"none/type\.raw: got no atoms"):
         parse(document, find_systems=True)
-
-
-@pytest.mark.parametrize(("text", "line"), [
-    ('{"a": 1,\n  "b" 2}', "line 2, column 7: not JSON, expecting ':' delimiter"),
-    ("", "line 1, column 1: not JSON, expecting value"),
-    ("[1]", r"got \[1\], expected a section"),
-    ('{"a": NaN}', "got NaN, expected finite numbers only"),
-    ('{"a": 1, "a": 2}', "a: given twice in one section"),
-    ("[" * 100000, "nested too deeply"),
-])
-def test_unreadable_json(tmp_path, text, line):
-    path = tmp_path / "in.json"
-    path.write_text(text)
-    with pytest.raises(InputError, match=line):
-        read_json(path)
-
-
-def test_unreadable_file(tmp_path):
-    with pytest.raises(InputError, match="no such file"):
-        load_input(tmp_path / "none.json")
-    with pytest.raises(InputError, match="cannot be read"):
-        load_input(tmp_path)
-    (tmp_path / "bytes.json").write_bytes(b"\xff\xfe")
-    with pytest.raises(InputError, match="byte 0 is not UTF-8"):
-        load_input(tmp_path / "bytes.json")
 
 
 def test_reads_the_documents_of_deepmd_kit(shared):

@@ -11,7 +11,7 @@ import pytest
 from nvnmd.cli import main
 from nvnmd.data import load_system
 from nvnmd.errors import InputError
-from nvnmd.input_policy import auto_factor
+from nvnmd.input_limits import auto_factor
 from nvnmd.input_schema import parse_document
 from nvnmd.neighbor_stat import NeighborStat, auto_sel, neighbor_stat
 

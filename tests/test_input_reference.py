@@ -1,0 +1,85 @@
+"""The reference of the keys in every form, the entry point of DP-GUI, and the JSON schema."""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import json
+import tomllib
+import warnings
+from pathlib import Path
+
+import pytest
+from input_documents import BASE, SETTINGS, place, without_twin
+
+from nvnmd.cli import main
+from nvnmd.contract import NO_DEFAULT, walk
+from nvnmd.input_json_schema import json_schema
+from nvnmd.input_tree import dpgui_arguments, sections
+
+KEYS = [entry for entry in walk(sections()) if not entry.choices]
+
+
+def test_reference_in_every_form(capsys):
+    for form in ("rst", "json_schema", "markdown"):
+        assert main(["doc-train-input", "--out-type", form]) == 0
+        text = capsys.readouterr().out
+        for entry in KEYS:
+            assert entry.path.rpartition("/")[2] in text, entry.path
+    assert "Refused: the hardware knows no spins" in text
+
+
+def test_entry_point_of_dpgui():
+    file = Path(__file__).resolve().parents[1] / "pyproject.toml"
+    project = tomllib.loads(file.read_text(encoding="utf-8"))["project"]
+    module, _, name = project["entry-points"]["dpgui"]["NVNMD"].partition(":")
+    assert getattr(importlib.import_module(module), name) is dpgui_arguments
+    names = [argument.name for argument in dpgui_arguments()]
+    assert names == ["nvnmd", "learning_rate", "learning_rate_dict", "loss", "loss_dict",
+                     "training", "model"]
+
+
+@pytest.fixture(scope="module")
+def valid():
+    jschon = pytest.importorskip("jschon")
+    with warnings.catch_warnings():
+        # its own use of its dependencies
+        warnings.simplefilter("ignore", DeprecationWarning)
+        schema = jschon.JSONSchema(json_schema(), catalog=jschon.create_catalog("2020-12"))
+    return lambda document: schema.evaluate(jschon.JSON(document)).valid
+
+
+def test_schema_takes_what_the_program_takes(valid):
+    assert valid(BASE)
+    for path, value in SETTINGS.items():
+        document = without_twin(copy.deepcopy(BASE), path)
+        place(document, path, value)
+        assert valid(document), path
+    assert valid({**BASE, "_comment": "as here"})
+
+
+@pytest.mark.parametrize(("path", "value"), [
+    ("trainign", {}), ("training/numb_stesp", 1), ("model/descriptor/rkut", 6.0),
+    ("training/training_data/system", ["a"]), ("loss/start_pref_fr", 1.0),
+    ("training/disp_freq", True), ("training/disp_freq", "1"), ("nvnmd/sel", [60, True]),
+    ("model/type", "standart"), ("training/stop_batch", 10),
+    ("training/training_data/systems", 1),
+])
+def test_schema_refuses(valid, path, value):
+    document = copy.deepcopy(BASE)
+    place(document, path, value)
+    assert not valid(document)
+
+
+def test_schema_asks_for_required_keys(valid):
+    for section, name in (("nvnmd", "max_nnei"), ("training", "numb_steps")):
+        document = copy.deepcopy(BASE)
+        del document[section][name]
+        assert not valid(document)
+
+
+def test_schema_holds_every_default():
+    text = json.dumps(json_schema())
+    for entry in KEYS:
+        if entry.default is not NO_DEFAULT:
+            assert f'"default": {json.dumps(entry.default)}' in text, entry.path
