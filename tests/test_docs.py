@@ -31,6 +31,7 @@ def test_example_document_is_valid():
 def test_quoted_mistakes_are_what_is_printed():
     (example,) = re.findall(r"```json\n(.*?)```", INPUT, re.DOTALL)
     document = json.loads(example)
+    document["numb_steps"] = 1
     document["training"]["numb_stesp"] = 1
     document["nvnmd"]["rcut"] = 9.0
     with pytest.raises(InputError) as caught:

@@ -92,5 +92,5 @@ def test_a_model_file_of_a_terabyte(tmp_path):
 
 def test_a_label_wider_than_any_file(system):
     np.save(system / "set.000/drdq.npy", np.zeros((FRAMES, 6 * ATOMS)))
-    with pytest.raises(InputError, match=r"drdq\.npy: expected an array \(frames, 27670116110564327424\)"):
+    with pytest.raises(InputError, match=r"drdq\.npy: expected .*\(frames, 27670116110564327424\)"):
         load_groups(system, ("Cu", "Au"), require=(), atom_labels={"drdq": (3, 2**62)})
