@@ -11,11 +11,11 @@ from amaranth.lib.wiring import In, Out
 from numpy.typing import NDArray
 
 from nvnmd.errors import InputError
-from nvnmd.hdl.dgrmem import ROWS, ReceiveG, ReceiveGr, dd_layout, dgr_port
+from nvnmd.hdl.dgrmem import ROWS, ReceiveG, ReceiveGr, dgr_port
 from nvnmd.hdl.dgrstage import Lanes, Middle, Walk
 from nvnmd.hdl.flt import FltLayout
 from nvnmd.hdl.gradsum import GradSum
-from nvnmd.hdl.layouts import GrLayout
+from nvnmd.hdl.layouts import GrLayout, dd_layout
 from nvnmd.hdl.params import AcceleratorConfig
 from nvnmd.quantize import ops
 

@@ -8,16 +8,11 @@ from amaranth.lib.wiring import In, Out
 
 from nvnmd.hdl.delay import Delay
 from nvnmd.hdl.flt import FltLayout
-from nvnmd.hdl.layouts import GrLayout
+from nvnmd.hdl.layouts import GrLayout, dd_layout
 from nvnmd.hdl.norm import Normalize
 from nvnmd.hdl.params import AcceleratorConfig, ceil_div
 
 ROWS = 4
-
-
-def dd_layout(cfg: AcceleratorConfig) -> data.StructLayout:
-    """One element of dE/dD, `cfg.fix_frac` fraction bits, index m2*i + k ascending."""
-    return data.StructLayout({"value": signed(cfg.data_bits), "last": 1})
 
 
 def aligned_column_layout(cfg: AcceleratorConfig) -> data.StructLayout:
@@ -127,7 +122,7 @@ class ReceiveG(wiring.Component):
         m = Module()
         cfg = self.cfg
         m.submodules.atoms = atoms = Occupancy(2)
-        m.submodules.normalize = normalize = Normalize(cfg, cfg.data_bits)
+        m.submodules.normalize = normalize = Normalize(cfg, cfg.dd_bits)
         taken = Signal()
         accept = Signal(range(cfg.m1 * cfg.m2))
         m.d.comb += [

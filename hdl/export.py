@@ -190,6 +190,7 @@ def _manifest(model: Model, cfg: AcceleratorConfig, folder: Path) -> dict[str, A
             "flt": cfg.flt_bits,
             "gr_accumulator": cfg.acc_bits,
             "fit_data": cfg.data_bits,
+            "fit_gradient": cfg.dd_bits,
             "fit_weight": cfg.weight_bits,
             "energy": cfg.energy_bits,
             "fix_fraction": cfg.fix_frac,

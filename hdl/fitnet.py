@@ -20,7 +20,7 @@ from nvnmd.hdl.fitmath import delayed, gradient_drop, net_of, round_half_away
 from nvnmd.hdl.fitmem import LaneMemory, log2, span
 from nvnmd.hdl.fitpost import FitPost, JobLayout, post_latency
 from nvnmd.hdl.fitweights import fit_image
-from nvnmd.hdl.layouts import DescriptorLayout
+from nvnmd.hdl.layouts import DescriptorLayout, dd_layout
 from nvnmd.hdl.load import LoadBus, Section
 from nvnmd.hdl.params import AcceleratorConfig
 from nvnmd.hdl.tanh4 import Tanh4
@@ -31,7 +31,7 @@ class FitNetSignature(wiring.Signature):
 
     ``d``: width beats per atom, {value (data_bits, fix_frac fraction bits), ctype, last};
     ``energy``: one beat per atom, {value (energy_bits, fix_frac fraction bits), ctype};
-    ``dd``: width beats per atom, {value (data_bits), last}; ``overflow``: a pulse whenever a value
+    ``dd``: width beats per atom, {value (dd_bits), last}; ``overflow``: a pulse whenever a value
     leaves its format. With `trace`: ``z_valid`` marks a group of ``len(z)`` consecutive outputs
     ``z_index..`` of hidden layer ``z_layer`` before the activation, and ``fault`` flips their last
     bit.
@@ -44,7 +44,7 @@ class FitNetSignature(wiring.Signature):
             "d": In(stream.Signature(DescriptorLayout(cfg))),
             "energy": Out(stream.Signature(
                 data.StructLayout({"value": signed(cfg.energy_bits), "ctype": cfg.type_bits}))),
-            "dd": Out(stream.Signature(data.StructLayout({"value": word, "last": 1}))),
+            "dd": Out(stream.Signature(dd_layout(cfg))),
             "overflow": Out(1),
         }
         if cfg.trace:
@@ -290,7 +290,7 @@ class FitNet(wiring.Component):
             m.d.sync += self.energy.valid.eq(0)
 
         m.submodules.results = results = LaneMemory(
-            cfg.width, signed(cfg.data_bits), write_lanes=self.post_lanes, read_lanes=1)
+            cfg.width, signed(cfg.dd_bits), write_lanes=self.post_lanes, read_lanes=1)
         full = Signal()
         at = Signal(span(cfg.width))
         accepted = self.dd.valid & self.dd.ready
@@ -383,7 +383,8 @@ def compute(
         kept = np.array([round_half_away(v, drop) << drop for v in through], dtype=np.int64)
         _fits(kept, cfg.data_bits, "gradient")
         back = kept @ backward[layer] >> shift[1, layer]
-        g = _fits(back + (g if layer else 0), cfg.data_bits, "gradient")
+        g = _fits(back + g, cfg.data_bits, "gradient") if layer else back
+    _fits(g, cfg.dd_bits, "dE/dD")
     return FitResult(np.array(z_all), energy, g)
 
 

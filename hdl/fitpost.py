@@ -61,7 +61,7 @@ class FitPost(wiring.Component):
       g passes the slope at z at once: the next input is the first backward one.
     - backward: addend = the skip's gradient (none in the first layer), v = g. The next input is
       ``round_21((slope*g) >> short_frac)`` with the slope of the layer below, kept from the
-      forward pass. The first layer's v is dE/dD.
+      forward pass. The first layer's v is dE/dD, of `dd_bits`.
 
     Every value takes `latency` cycles from its block's sums (first group) to `x`, whatever the
     pass, so that passes of several atoms may follow each other. Throughput: a block per
@@ -96,7 +96,7 @@ class FitPost(wiring.Component):
                 "x_bank": Out(1),
                 "x": Out(words),
                 "dd_valid": Out(1),
-                "dd": Out(words),
+                "dd": Out(data.ArrayLayout(signed(cfg.dd_bits), lanes)),
                 "group": Out(span(self.groups)),
                 "energy_valid": Out(1),
                 "energy": Out(signed(cfg.energy_bits)),
@@ -182,7 +182,7 @@ class FitPost(wiring.Component):
 
         at_sum, at_slope, at_end = jobs[_SUM_STAGE], jobs[slope_at], jobs[end]
         forward_end = ~at_end.backward & (at_end.layer != top)
-        bad_sum, bad_y, bad_gradient = [], [], []
+        bad_sum, bad_dd, bad_y, bad_gradient = [], [], [], []
         for i in range(lanes):
             raw = Signal(signed(self.sum_bits), name=f"raw{i}", reset_less=True)
             m.d.sync += raw.eq(held[i])
@@ -204,6 +204,7 @@ class FitPost(wiring.Component):
                 added = delayed(m, both, SHIFT_LATENCY - 1)
             m.d.sync += total.eq(shifted + added)
             bad_sum.append(leaves(total, cfg.data_bits))
+            bad_dd.append(leaves(total, cfg.dd_bits))
             flip = self.fault & self.z_valid if cfg.trace else 0
             v = Signal(signed(cfg.data_bits), name=f"v{i}")
             m.d.comb += v.eq(total[:cfg.data_bits] ^ flip)
@@ -237,7 +238,9 @@ class FitPost(wiring.Component):
             m.d.comb += [
                 self.x[i].eq(Mux(forward_end, y_end, gradient)),
                 skip_mem.w_data[i].eq(Mux(forward_end, y_end, g_end)),
-                self.dd[i].eq(g_end),
+                # dE/dD passes the same stages; the bits that no multiplier takes go beside it
+                self.dd[i].eq(Cat(g_end, delayed(m, total[cfg.data_bits:cfg.dd_bits],
+                                                 end - _SUM_STAGE))),
             ]
 
         final = at_end.backward & (at_end.layer == 0)
@@ -257,7 +260,8 @@ class FitPost(wiring.Component):
         ]
         after = jobs[slope_at + 1]
         m.d.sync += self.overflow.eq(
-            (valid[_SUM_STAGE] & Cat(bad_sum).any())
+            (valid[_SUM_STAGE]
+             & Mux(at_sum.backward & (at_sum.layer == 0), Cat(bad_dd).any(), Cat(bad_sum).any()))
             | (valid[slope_at + 1] & ~after.backward & Cat(bad_y).any())
             | (valid[slope_at] & ~at_slope.backward & (at_slope.layer == top)
                & last.grad_overflow)

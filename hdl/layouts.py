@@ -106,3 +106,8 @@ class DescriptorLayout(data.StructLayout):
                 "last": 1,
             }
         )
+
+
+def dd_layout(cfg: AcceleratorConfig) -> data.StructLayout:
+    """One element of dE/dD, `cfg.fix_frac` fraction bits, index m2*i + k ascending."""
+    return data.StructLayout({"value": signed(cfg.dd_bits), "last": 1})

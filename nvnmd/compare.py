@@ -29,7 +29,7 @@ _STAGES = (
     ("r", "flt", True), ("u", "flt", True), ("s", "flt", True), ("h", "flt", True),
     ("su", "flt", True), ("hu", "flt", True), ("r4", "flt", True), ("g", "flt", True),
     ("gs", "flt", True), ("gr", "flt", False), ("d", "data", False), ("z", "data", False),
-    ("out", "fix", False), ("atom_energy", "binary64", False), ("dd", "data", False),
+    ("out", "fix", False), ("atom_energy", "binary64", False), ("dd", "fix", False),
     ("dgr", "flt", False), ("dr4", "flt", True), ("dg", "flt", True), ("ds", "flt", True),
     ("dh", "flt", True), ("deriv", "flt", True),
 )

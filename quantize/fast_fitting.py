@@ -9,9 +9,9 @@ from nvnmd.quantize.fast_product import product
 
 _FIX = 2.0**23
 _UNIT = 2.0**-23
-# magnitudes from which the reference has to look: 27-bit words, energy words
+# magnitudes from which the reference has to look: 27-bit words, words of energies and of dE/dD
 DATA_LIMIT = 8.0
-ENERGY_LIMIT = 256.0
+FIX_LIMIT = 256.0
 
 
 @njit(nogil=True, cache=True)
@@ -57,7 +57,7 @@ def fit(
         for j in range(width):
             whole += x[p, j] * last[j]
         energy[atoms[p]] = np.floor(whole * last_scale * _FIX) * _UNIT + last_bias
-        if not abs(energy[atoms[p]]) < ENERGY_LIMIT:
+        if not abs(energy[atoms[p]]) < FIX_LIMIT:
             suspect[atoms[p]] = True
         for j in range(width):
             g[p, j] = seed[j]
@@ -67,8 +67,9 @@ def fit(
             if _slope(z[layer, p], g[p], nout, x[p]):
                 suspect[atoms[p]] = True
         product(x, back[layer], total, rows, nout, nin)
+        limit = FIX_LIMIT if layer == 0 else DATA_LIMIT
         for p in range(count):
-            if _receive(total[p], back_scale[layer], skips[layer], nin, g[p]):
+            if _receive(total[p], back_scale[layer], skips[layer], nin, limit, g[p]):
                 suspect[atoms[p]] = True
     for p in range(count):
         for j in range(widths[0]):
@@ -117,12 +118,15 @@ def _slope(z, g, width, through):
 
 
 @njit
-def _receive(total, scale, skip, width, g):
-    """Gradient in front of a layer from the matrix product, plus the one that skips it."""
+def _receive(total, scale, skip, width, limit, g):
+    """Gradient in front of a layer from the matrix product, plus the one that skips it.
+
+    True if a word is too large.
+    """
     bad = 0
     for j in range(width):
         v = np.floor(total[j] * scale[j] * _FIX) * _UNIT
         v = v + g[j] if skip else v
         g[j] = v
-        bad += 0 if abs(v) < DATA_LIMIT else 1
+        bad += 0 if abs(v) < limit else 1
     return bad > 0

@@ -4,7 +4,7 @@
 name     width                   meaning
 ======== ======================= =====================================================
 flt      1 + 8 + 20 bits         sign, exponent (bias 128), fraction; hidden one
-fix      32 bits                 23 fraction bits, two's complement (energy, empty slots)
+fix      32 bits                 23 fraction bits, two's complement (energy, empty slots, dE/dD)
 sum      36 bits                 23 fraction bits: GR accumulators, running sums included
 data     27 bits                 23 fraction bits (activations, biases, gradients)
 weight   21 bits                 19 fraction bits below an exponent shared by a column

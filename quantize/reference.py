@@ -211,8 +211,10 @@ def _evaluate_chunk(
                 d[atoms], [w[t] for w in model.fit_weights], [b[t] for b in model.fit_biases],
                 type_term=terms[center[atoms]],
             )
-            for x in (*net.z, *net.activations, *net.received, *net.gradients, net.grad):
+            for x in (*net.z, *net.activations, *net.received, *net.gradients):
                 to_fix(x, DATA, what="fitting net word")
+            # no factor of a product as it is, so it may have more bits
+            to_fix(net.grad, FIX, what="dE/dD word")
             to_fix(net.out, FIX, what="energy word")
             z[atoms] = np.stack(net.z, axis=1)
             out[atoms], dd[atoms] = net.out, net.grad
@@ -258,7 +260,10 @@ def _stacked(table: Floats) -> Floats:
 
 
 def _grad_descriptor(scattered: Floats, gr: Floats, scale: float) -> Floats:
-    """dE/dGR (n, 4, M1) from dE/d(GR^T GR) (n, M1, M1): both factors of the product."""
+    """dE/dGR (n, 4, M1) from dE/d(GR^T GR) (n, M1, M1): both factors of the product.
+
+    Descriptors below 8 and dE/dD below 256 keep the sums of M2 = 4 products below 2897, within SUM.
+    """
     direct = matmul_flt2fix(gr, np.swapaxes(scattered, 1, 2))
     transposed = matmul_flt2fix(gr, scattered)
     return trunc_flt(trunc_flt(direct + transposed) * scale) + 0.0

@@ -93,7 +93,7 @@ def stage_words(
     columns = flt(np.swapaxes(trace.dgr, 1, 2)).reshape(n, -1)[real]
     out["dgr"] = beats(columns, 4, everyone[real], none[real])
     out["d"] = beats(fix(trace.d, DATA), 1, everyone, none)
-    out["dd"] = beats(fix(trace.dd, DATA), 1, everyone, none)
+    out["dd"] = beats(fix(trace.dd, FIX), 1, everyone, none)
     out["z"] = beats(fix(trace.z, DATA).reshape(n, -1), z_lanes, everyone, none)
     out["energy"] = beats(fix(trace.out, FIX)[:, None], 1, everyone, none)
     return out

@@ -78,6 +78,11 @@ def make_atom(rng, cfg, neighbors, *, tiny=0.0, kind="random") -> Atom:
         dd = dd * 0
     elif kind == "extreme":
         dd = np.where(rng.random(dd.shape) < 0.5, limit - 1, -limit)
+    elif kind == "steep":
+        # dE/dD in its whole format, with GR as a descriptor below 8 allows it
+        limit = 1 << (cfg.dd_bits - 1)
+        dd = np.where(rng.random(dd.shape) < 0.3, limit - 1, rng.integers(-limit, limit, dd.shape))
+        gr = flt_values(rng, cfg, (4, cfg.m1), -20, 0)
     elif kind == "row":
         gr[1] = 0.0
         gr[:, 2] = 0.0

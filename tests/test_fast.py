@@ -116,6 +116,19 @@ def test_a_pair_at_one_place_is_left_to_the_reference():
     check_equal(model, np.array([0, 1]), rij, mask)
 
 
+def test_a_steep_fitting_net():
+    """dE/dD of more than 8, where the words of the multipliers end."""
+    rng = np.random.default_rng(4)
+    model = random_model(rng, 2)
+    near = rattled_crystal(rng, model, 3)
+    first, *others, last = model.fit_weights
+    steep = dataclasses.replace(
+        model, fit_weights=(first * 24.0, *others, last * 4.0))
+    trace = evaluate_atoms(steep, near.center_types, near.rij, near.mask)
+    assert 16.0 < np.abs(trace.dd).max() < 256.0
+    check_near(steep, near)
+
+
 def test_no_atoms():
     model = random_model(np.random.default_rng(1), 2)
     energy, deriv = fast.FastModel(model).evaluate(
@@ -132,6 +145,8 @@ def test_no_atoms():
         (lambda m: {"fit_weights": (*m.fit_weights[:-1], m.fit_weights[-1] * 2.0**9)},
          "fitting net word"),
         (lambda m: {"fit_biases": (*m.fit_biases[:-1], m.fit_biases[-1] + 300.0)}, "energy word"),
+        (lambda m: {"fit_weights": (m.fit_weights[0] * 2.0**9, *m.fit_weights[1:]),
+                    "table_g": m.table_g * 2.0**-6}, "dE/dD word"),
     ],
 )
 def test_what_leaves_its_format_is_an_error(change, word):

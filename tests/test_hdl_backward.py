@@ -36,6 +36,7 @@ def mixed_atoms(rng, cfg):
         make_atom(rng, cfg, 0),
         make_atom(rng, cfg, full, kind="row"),
         make_atom(rng, cfg, 3, kind="extreme"),
+        make_atom(rng, cfg, 3, kind="steep"),
         make_atom(rng, cfg, 1, tiny=1.0),
     ]
 

@@ -88,7 +88,8 @@ def test_stalls_change_nothing(cols: int, rows: int, stall_in: float, stall_out:
         assert_same(result, compute(image, d, t, cfg))
 
 
-@pytest.mark.parametrize("what", ["z", "activation", "energy", "last weight", "gradient", None])
+@pytest.mark.parametrize(
+    "what", ["z", "activation", "energy", "last weight", "gradient", "dE/dD", None])
 def test_overflow_is_reported(what: str | None) -> None:
     """Just inside a format nothing is reported; each way out of it is."""
     cfg = config(16, 4, ntypes=1, energy_bits=26)
@@ -115,15 +116,26 @@ def test_overflow_is_reported(what: str | None) -> None:
     elif what == "gradient":
         weights[-1][0, 5, 0] = 7.9
         weights[-2][0, 4, 5] = 1.5
+    elif what == "dE/dD":
+        weights[-1][0, 5, 0] = 7.9
+        weights[0][0, 4, 5] = -32.5
+    else:
+        # dE/dD has a wider format than what the multipliers take
+        weights[-1][0, 5, 0] = 7.9
+        weights[0][0, 4, 5] = -32.3
     image = fit_image(weights, biases, cfg)
     if what is None:
-        assert 0.9998 * limit < compute(image, d, 0, cfg).z[0, 2] < limit
+        wanted = compute(image, d, 0, cfg)
+        assert 0.9998 * limit < wanted.z[0, 2] < limit
+        assert -256 < wanted.dd[4] / 2**cfg.fix_frac < -255
     else:
         with pytest.raises(RangeError, match=what):
             compute(image, d, 0, cfg)
     bench = Bench(cfg)
-    bench.run(image, [(d, 0)])
+    found, = bench.run(image, [(d, 0)])
     assert (bench.overflows > 0) == (what is not None)
+    if what is None:
+        assert_same(found, wanted)
 
 
 def test_fault_changes_the_last_bit_of_z() -> None:

@@ -111,6 +111,16 @@ def test_bad_neighbors(model, cfg, atoms, builds):
     assert outcome(found, "beats", trace, atoms).equal
 
 
+def test_steep_nets(model, cfg, atoms, builds):
+    """dE/dD between 8 and 256: more than the multipliers' words hold, within its own format."""
+    first, *others, last = model.fit_weights
+    steep = replace(model, fit_weights=(first * 24.0, *others, last * 8.0))
+    largest = np.abs(trace_of(steep, atoms).dd).max()
+    assert 32.0 < largest < 256.0
+    proof = Proof(steep, cfg, atoms, builds)
+    proof.check(proof.evaluate("steep", {"taps": list(STAGES)}), "run")
+
+
 def test_corner_displacements(model, cfg, builds):
     """Just inside rcut, on row edges, along axes, beyond the table's finest rows."""
     # three neighbours of type 0, 1 and 2, and a second one of type 2
