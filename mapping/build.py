@@ -144,6 +144,24 @@ def hermite(y0: Array, y1: Array, slope0: Array, slope1: Array, step: Array) -> 
     return np.stack([a, b, slope0, y0], axis=-1)
 
 
+def _nodes(layout: TableLayout) -> Array:
+    """Starts of all rows, then their ends, (2*rows,)."""
+    return np.concatenate([layout.row_starts(), layout.row_ends()])
+
+
+def _cubics(jet: Sequence[Array], layout: TableLayout) -> tuple[Array, Array]:
+    """Cubics of a function and of its slope, (rows, outputs, 4) each.
+
+    `jet` holds value, first and second derivative at `_nodes`, (2*rows, outputs) each.
+    """
+    f0, f1, f2 = (np.split(part, 2) for part in jet)
+    steps = layout.row_steps()
+    return (
+        hermite(f0[0], f0[1], f1[0], f1[1], steps),
+        hermite(f1[0], f1[1], f2[0], f2[1], steps),
+    )
+
+
 def build_u_tables(
     davg: Array, dstd: Array, rcut: float, rcut_smth: float, dmin: float
 ) -> tuple[TableLayout, Array, Array]:
@@ -173,10 +191,10 @@ def build_u_tables(
     if rcut * rcut > last:
         raise InputError(f"rcut: {rcut} Å is beyond the tables, which end at {math.sqrt(last):g} Å")
     clamp = distance_clamp(dmin)
-    ends = np.concatenate([layout.row_starts(), layout.row_ends()])
+    ends = _nodes(layout)
     at_zero = ends == 0.0
     s, h = radial_jet(np.where(at_zero, 1.0, ends), rcut, rcut_smth, clamp)
-    values, slopes = [], []
+    tables = []
     for mean, deviation in zip(davg, dstd, strict=True):
         # The node u = 0 stands for an empty slot: no neighbour, so s is the normalised zero.
         jets = [
@@ -190,10 +208,9 @@ def build_u_tables(
             for s_k, h_k in zip(s, h, strict=True)
         ]
         jets[0][:, 0] = (np.where(at_zero, 0.0, s[0]) - mean[0]) / deviation[0]
-        f0, f1, f2 = (np.split(jet, 2) for jet in jets)
-        values.append(hermite(f0[0], f0[1], f1[0], f1[1], layout.row_steps()))
-        slopes.append(hermite(f1[0], f1[1], f2[0], f2[1], layout.row_steps()))
-    return layout, np.stack(values), np.stack(slopes)
+        tables.append(_cubics(jets, layout))
+    values, slopes = (np.stack(parts) for parts in zip(*tables, strict=True))
+    return layout, values, slopes
 
 
 def least_s(davg: Array, dstd: Array) -> float:
@@ -220,13 +237,9 @@ def build_g_tables(
     values, slopes : ndarray, shape (ntypes, rows, M1, 4)
     """
     layout = s_layout(s_min)
-    ends = np.concatenate([layout.row_starts(), layout.row_ends()])
-    values, slopes = [], []
-    for net in embedding:
-        f0, f1, f2 = (np.split(jet, 2) for jet in embedding_jet(ends, net))
-        values.append(hermite(f0[0], f0[1], f1[0], f1[1], layout.row_steps()))
-        slopes.append(hermite(f1[0], f1[1], f2[0], f2[1], layout.row_steps()))
-    return layout, np.stack(values), np.stack(slopes)
+    tables = [_cubics(embedding_jet(_nodes(layout), net), layout) for net in embedding]
+    values, slopes = (np.stack(parts) for parts in zip(*tables, strict=True))
+    return layout, values, slopes
 
 
 def build_tables(
