@@ -14,7 +14,7 @@ import numpy as np
 
 from nvnmd import __version__
 from nvnmd.errors import InputError, RangeError
-from nvnmd.hdl.image import build_image, fingerprint, section_beats
+from nvnmd.hdl.image import build_image, fingerprint, load_map, section_beats
 from nvnmd.hdl.params import AcceleratorConfig
 from nvnmd.hdl.schedule import latencies
 from nvnmd.hdl.streams import describe_streams
@@ -175,13 +175,10 @@ def _write_hex(path: Path, beats: np.ndarray, last: np.ndarray) -> None:
 
 def _manifest(model: Model, cfg: AcceleratorConfig, folder: Path) -> dict[str, Any]:
     schedule = latencies(cfg)
-    start = 1
-    memory_map = []
-    for section, beats in section_beats(cfg).items():
-        memory_map.append(
-            {"section": section.name, "number": int(section), "first_beat": start, "beats": beats}
-        )
-        start += beats
+    memory_map = [
+        {"section": section.name, "number": int(section), "first_beat": start, "beats": beats}
+        for section, start, beats in load_map(cfg)
+    ]
     return {
         "nvnmd": __version__,
         "top": TOP,
@@ -201,7 +198,7 @@ def _manifest(model: Model, cfg: AcceleratorConfig, folder: Path) -> dict[str, A
         },
         "fingerprint": f"{fingerprint(cfg):08x}",
         "memory_map": memory_map,
-        "load_beats": start,
+        "load_beats": 1 + sum(section_beats(cfg).values()),
         "model": {
             "digest": model.digest,
             "type_map": list(model.type_map),

@@ -66,6 +66,15 @@ def section_beats(cfg: AcceleratorConfig) -> dict[Section, int]:
     }
 
 
+def load_map(cfg: AcceleratorConfig) -> list[tuple[Section, int, int]]:
+    """Sections of the load packet with their first beat and their beats; beat 0 is the header."""
+    places, start = [], 1
+    for section, beats in section_beats(cfg).items():
+        places.append((section, start, beats))
+        start += beats
+    return places
+
+
 def empty_slot_words(model: Model) -> NDArray[np.int64]:
     """Version 0: what an empty slot adds to row 0 of GR, in units of 2**-23.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nvnmd.hdl.core import STATUS_BITS
-from nvnmd.hdl.image import MAGIC, fingerprint, section_beats
+from nvnmd.hdl.image import MAGIC, fingerprint, load_map, section_beats
 from nvnmd.hdl.load import Section
 from nvnmd.hdl.params import AcceleratorConfig
 
@@ -84,11 +84,10 @@ _CONTENTS = {
 
 def describe_streams(cfg: AcceleratorConfig) -> str:
     """The streams of one configuration, as Markdown."""
-    sections = []
-    start = 1
-    for section, beats in section_beats(cfg).items():
-        sections.append(f"| {section.name} | {start} | {beats} | {_CONTENTS[section]} |")
-        start += beats
+    sections = [
+        f"| {section.name} | {start} | {beats} | {_CONTENTS[section]} |"
+        for section, start, beats in load_map(cfg)
+    ]
     return _TEXT.format(
         flt=cfg.flt_bits,
         sign_bit=cfg.flt_bits - 1,
@@ -98,7 +97,7 @@ def describe_streams(cfg: AcceleratorConfig) -> str:
         exp_top=cfg.flt_bits - 2,
         smallest=1 - cfg.exp_bias,
         fix=cfg.fix_frac,
-        payload=start - 1,
+        payload=sum(section_beats(cfg).values()),
         magic=MAGIC,
         finger=fingerprint(cfg),
         sections="\n".join(sections),
