@@ -95,7 +95,8 @@ def convert(
         raise InputError(f"--type-map: got {' '.join(names)}, expected every element once")
     import dpdata
 
-    found = dpdata.MultiSystems(type_map=names)
+    # dpdata adds to the list that it gets
+    found = dpdata.MultiSystems(type_map=None if names is None else list(names))
     for path in inputs:
         if not Path(str(path).partition(MARK)[0]).exists():
             raise InputError(f"{path}: no such file")
@@ -148,7 +149,7 @@ def _append(found: Any, path: str, kind: str, names: list[str] | None, labelled:
     import dpdata
 
     several = kind in _SEVERAL or (kind.startswith("deepmd") and not is_system(path))
-    options: dict[str, Any] = {"fmt": kind, "type_map": names}
+    options: dict[str, Any] = {"fmt": kind, "type_map": None if names is None else list(names)}
     try:
         if several:
             # options that the reader of xyz does not know would be errors

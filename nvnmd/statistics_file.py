@@ -103,6 +103,8 @@ def _settings(config: RunConfig) -> dict[str, Any]:
         "version": config.version, "type_map": list(config.type_map),
         "sel": list(config.descriptor.sel), "rcut": config.descriptor.rcut,
         "rcut_smth": config.descriptor.rcut_smth,
+        "exclude_types": [list(pair) for pair in config.descriptor.exclude_types],
+        "enable_atom_ener_coeff": config.loss.enable_atom_ener_coeff,
         "set_davg_zero": config.descriptor.set_davg_zero, "rcond": config.fitting.rcond,
         "atom_ener": list(config.fitting.atom_ener),
         **{f"data_stat_{key}": value for key, value in asdict(config.statistics).items()},

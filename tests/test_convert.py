@@ -145,6 +145,8 @@ BAD = {
                   "a value that is not finite"),
     "element": (lambda d: write_outcar(d / "OUTCAR"), "vasp/outcar", ["--type-map", "Cu", "Ag"],
                 r"\bAu\b"),
+    "element of several": (lambda d: write_xyz(d / "a.xyz"), "extxyz", ["--type-map", "Cu", "Ag"],
+                           "--type-map: the data hold Au, which is not among Cu Ag"),
     "twice": (lambda d: write_outcar(d / "OUTCAR"), "vasp/outcar", ["-t", "Cu", "Cu"],
               "expected every element once"),
 }  # fmt: skip

@@ -101,7 +101,12 @@ def test_statistics_are_kept(tmp_path):
     for changed, name in ((replace(config, statistics=StatisticsConfig(nbatch=2)),
                            "data_stat_nbatch = 1, the input has 2"),
                           (replace(config, descriptor=replace(config.descriptor, rcut=4.5)),
-                           "rcut = 4.6, the input has 4.5")):
+                           "rcut = 4.6, the input has 4.5"),
+                          (replace(config, descriptor=replace(config.descriptor,
+                                                              exclude_types=((0, 1),))),
+                           r"exclude_types = \[\], the input has \[\[0, 1\]\]"),
+                          (replace(config, loss=replace(config.loss, enable_atom_ener_coeff=True)),
+                           "enable_atom_ener_coeff = False, the input has True")):
         with pytest.raises(InputError, match=rf"stat\.npz: written with {name}"):
             statistics_of(changed, systems)
     for content in (b"", before[:400], b"something else"):
