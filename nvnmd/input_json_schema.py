@@ -78,8 +78,11 @@ def _section(argument: Argument) -> dict[str, Any]:
         found["properties"][flag] = {"description": variant.doc, "enum": names}
         default = variant.default_tag
         if argument.name == "descriptor":
-            # the version tells it
-            default = DESCRIPTOR_DEFAULT[0]
+            # left out, the version tells it, which this section does not see: either may be meant
+            either = [_fields(list(variant.choice_dict[name].sub_fields.values()))
+                      for name in DESCRIPTOR_DEFAULT.values()]
+            found.setdefault("allOf", []).append(
+                {"if": {"not": {"required": [flag]}}, "then": {"anyOf": either}})
         elif not variant.optional:
             found["required"].append(flag)
         for name, choice in variant.choice_dict.items():

@@ -80,9 +80,10 @@ def check_labels(loss: LossConfig, systems: Sequence[System]) -> None:
     for term, wanted in active(loss).items():
         name = LABELS[term]
         if wanted and all(label(system, name) is None for system in systems):
+            others = "" if len(systems) == 1 else f" and {len(systems) - 1} more"
             raise InputError(
                 f"loss: start_pref_{term} or limit_pref_{term} is not 0, "
-                f"but no system has a {name}.npy"
+                f"but no system has the file {name}.npy: {systems[0].path}{others}"
             )
 
 

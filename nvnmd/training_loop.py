@@ -159,7 +159,9 @@ class TrainingLoop(Generic[Batch]):
         show = None if self.chief else False
         bar = TrainingProgress(f"train-{self.kind}", last, begin, show=show)
         monitor = monitor_of(settings, self.folder, begin, self.chief)
-        with InterruptFlag() as flag, bar, monitor:
+        # what overflows ends as a loss or a weight that is not finite, and that is one message
+        quiet = np.errstate(over="ignore", invalid="ignore")
+        with InterruptFlag() as flag, bar, monitor, quiet:
             while self.step < last:
                 lr = self.rate(self.step)
                 factors = self._prefactors()

@@ -10,7 +10,7 @@ import warnings
 from pathlib import Path
 
 import pytest
-from input_documents import BASE, SETTINGS, place, without_twin
+from input_documents import BASE, SETTINGS, parse, place, without_twin
 
 from nvnmd.cli import main
 from nvnmd.contract import NO_DEFAULT, walk
@@ -68,6 +68,18 @@ def test_schema_takes_what_the_program_takes(valid):
 def test_schema_refuses(valid, path, value):
     document = copy.deepcopy(BASE)
     place(document, path, value)
+    assert not valid(document)
+
+
+def test_schema_of_a_descriptor_whose_type_the_version_tells(valid):
+    document = copy.deepcopy(BASE)
+    document["nvnmd"]["version"] = 1
+    document["model"]["descriptor"] = {"sel": 60, "attn_layer": 0}
+    parse(document)
+    assert valid(document)
+    document["model"]["descriptor"]["attn_layers"] = 0
+    assert not valid(document)
+    document["model"]["descriptor"] = {"type": "se_e2_a", "attn_layer": 0}
     assert not valid(document)
 
 

@@ -81,6 +81,16 @@ def test_divergence_is_one_line(data, tmp_path):  # noqa: F811
         train(config, tmp_path)
 
 
+def test_labels_that_overflow_are_one_line(data, tmp_path):  # noqa: F811
+    folder = tmp_path / "copy"
+    shutil.copytree(data[0], folder)
+    force = folder / "set.000/force.npy"
+    np.save(force, 1e300 * np.load(force))
+    config = make_config((str(folder),), batch_size=(1,))
+    with pytest.raises(NvnmdError, match=r"diverged .*smaller start_lr"):
+        train(config, tmp_path / "out")
+
+
 def test_too_small_sel_names_frame_and_atom(data, tmp_path):  # noqa: F811
     config = make_config(data)
     config = replace(config, descriptor=replace(config.descriptor, sel=(4, 19)))
@@ -95,7 +105,7 @@ def test_virial_loss_without_labels(data, tmp_path):  # noqa: F811
     shutil.copytree(data[0], folder)
     (folder / "set.000/virial.npy").unlink()
     config = make_config((str(folder),), batch_size=(1,), loss=LossConfig(start_pref_v=1.0))
-    with pytest.raises(InputError, match=r"no system has a virial\.npy"):
+    with pytest.raises(InputError, match=r"no system has the file virial\.npy: .*copy$"):
         train(config, tmp_path / "out")
 
 
