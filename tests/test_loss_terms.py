@@ -115,7 +115,7 @@ def test_labels_that_are_missing(data, tmp_path):  # noqa: F811
     for term, name in (("ae", "atom_ener"), ("pf", "atom_pref"), ("gf", "drdq")):
         loss = LossConfig(**{f"limit_pref_{term}": 1.0}, numb_generalized_coord=2)
         config = make_config(data[1:], batch_size=(1,), numb_steps=1, loss=loss)
-        with pytest.raises(InputError, match=rf"limit_pref_{term} is not 0, .* a {name}\.npy"):
+        with pytest.raises(InputError, match=rf"limit_pref_{term} is not 0, .* {name}\.npy: "):
             train(config, tmp_path / "out")
     wrong = make_config((folder,), batch_size=(1,), numb_steps=1,
                         loss=LossConfig(start_pref_gf=1.0, numb_generalized_coord=3))
