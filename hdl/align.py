@@ -66,7 +66,7 @@ class MaxExp(wiring.Component):
         """The largest exponent, by `nvnmd.quantize.ops.largest_exponent`."""
         import numpy as np
 
-        top = ops.largest_exponent(np.asarray(values, dtype=np.float64), -1, self.cfg.frac)
+        top = ops.largest_exponent(np.asarray(values, dtype=np.float64), -1)
         return max(int(top[0]), self.cfg.exp_floor)
 
 

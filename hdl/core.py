@@ -131,7 +131,7 @@ class Core(wiring.Component):
         if cfg.trace:
             self._inner_taps(m, forward, fitnet, grad, backward)
 
-        busy = self._busy(m, front, fitnet, backward)
+        busy = self._busy(m, front)
         overflow = Signal()
         parts = (accumulate, finalize, descriptor, fitnet, grad, backward)
         with m.If(Cat(*(part.overflow for part in parts)).any()):
@@ -261,9 +261,7 @@ class Core(wiring.Component):
             tap = getattr(backward, f"tap_{name}")
             self._show(m, name, tap.valid, lanes_of(m, list(tap.words)))
 
-    def _busy(
-        self, m: Module, front: FrontEnd, fitnet: FitNet, backward: NeighborBackward
-    ) -> Signal:
+    def _busy(self, m: Module, front: FrontEnd) -> Signal:
         """High from an atom's first beat until its last word has been taken."""
         energies, derivs = Signal(16), Signal(16)
         busy = Signal()

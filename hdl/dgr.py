@@ -128,8 +128,8 @@ class GradDescriptor(wiring.Component):
             cfg.frac,
         )
         dgr = total * 2.0**-nix_shift + 0.0
-        rowmax = ops.largest_exponent(dgr, -1, cfg.frac)
-        colmax = ops.largest_exponent(dgr, -2, cfg.frac)
+        rowmax = ops.largest_exponent(dgr, -1)
+        colmax = ops.largest_exponent(dgr, -2)
         return AlignedGrad(
             dgr,
             rowmax[:, 0],

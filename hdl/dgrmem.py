@@ -35,7 +35,7 @@ def rowmax_layout(cfg: AcceleratorConfig) -> data.ArrayLayout:
     return data.ArrayLayout(signed(cfg.exp_int), ROWS)
 
 
-def mark_layout(cfg: AcceleratorConfig) -> data.StructLayout:
+def mark_layout() -> data.StructLayout:
     """What accompanies an element of dE/dGR: its row and whether its column is the first, last."""
     return data.StructLayout({"valid": 1, "row": range(ROWS), "first": 1, "last": 1})
 

@@ -49,7 +49,7 @@ class Walk(wiring.Component):
                 "gr": In(column),
                 "a": Out(data.ArrayLayout(terms, 2)),
                 "b": Out(data.ArrayLayout(terms, 2)),
-                "mark": Out(mark_layout(cfg)),
+                "mark": Out(mark_layout()),
             }
         )
 
@@ -62,7 +62,7 @@ class Walk(wiring.Component):
         row, column = Signal(range(ROWS)), Signal(range(cfg.m1))
         newest = Signal(range(cfg.m1))
         shift = Signal()
-        mark = Signal(mark_layout(cfg))
+        mark = Signal(mark_layout())
         m.d.comb += [self.gr_column.eq(newest), self.g_column.eq(newest - reach)]
         with m.If(busy):
             m.d.comb += shift.eq((filling != 0) | (row == 0))
@@ -90,7 +90,7 @@ class Walk(wiring.Component):
             m.d.sync += [busy.eq(1), filling.eq(2 * reach), newest.eq(-reach)]
 
         # one cycle for the memories, one for the window
-        mark_read, shift_read = Signal(mark_layout(cfg)), Signal()
+        mark_read, shift_read = Signal(mark_layout()), Signal()
         m.d.sync += [mark_read.eq(mark), shift_read.eq(shift), self.mark.eq(mark_read)]
         gr_window = [Signal(self.gr.shape(), name=f"gr_window_{j}") for j in range(2 * reach + 1)]
         g_window = [Signal(self.g.shape(), name=f"g_window_{j}") for j in range(reach + 1)]
@@ -123,7 +123,7 @@ class Middle(wiring.Component):
                 "room": Out(1),
                 "reserve": In(1),
                 "i": In(FltLayout(cfg)),
-                "mark": In(mark_layout(cfg)),
+                "mark": In(mark_layout()),
                 "available": Out(1),
                 "rowmax": Out(rowmax_layout(cfg)),
                 "column": In(range(cfg.m1)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from amaranth.hdl import Cat, Const, Module, Signal, Value, ValueLike, signed
+from amaranth.hdl import Cat, Const, Module, Signal, Value, ValueLike
 
 from nvnmd.hdl.delay import Delay
 from nvnmd.hdl.params import AcceleratorConfig
@@ -87,8 +87,3 @@ def round_half_away(x: int, bits: int) -> int:
 def gradient_drop(fix_frac: int) -> int:
     """Fraction bits that the gradient loses before it meets the weights (round_21)."""
     return max(0, fix_frac - GRAD_FRAC)
-
-
-def signed_signal(bits: int, name: str) -> Signal:
-    """A data register of a pipeline: needs no reset, its valid bit has one."""
-    return Signal(signed(bits), name=name, reset_less=True)

@@ -8,7 +8,6 @@ from amaranth.hdl import Module, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from nvnmd.hdl.delay import Delay
 from nvnmd.hdl.params import ceil_div
 
 
@@ -114,84 +113,3 @@ class Serializer(wiring.Component):
             self.last.eq(self.valid_o & (self.slot == self.slots - 1)),
         ]
         return m
-
-
-class MulBank(wiring.Component):
-    """``p[i] = a[i] * b[i]`` for a vector of `n`, on ``ceil(n/fold)`` multipliers.
-
-    Operands are taken in the cycle of `valid_i`, which comes at most once per `fold` cycles; all
-    products stand in the cycle of `valid_o`, `latency` cycles later. Signed and exact.
-
-    Parameters
-    ----------
-    n : int
-        Products per operand set.
-    fold : int
-        Cycles over which they are spread.
-    a_bits, b_bits : int
-        Widths of the operands.
-    latency : int
-        Latency of one multiplier.
-    """
-
-    def __init__(self, n: int, fold: int, a_bits: int, b_bits: int, latency: int = 3) -> None:
-        if n < 1 or fold < 1:
-            raise ValueError(f"{n} products cannot be spread over {fold} cycles")
-        self.n = n
-        self.a_bits = a_bits
-        self.b_bits = b_bits
-        self.lanes = ceil_div(n, fold)
-        self.slots = ceil_div(n, self.lanes)
-        self.mult_latency = latency
-        super().__init__(
-            {
-                "valid_i": In(1),
-                "a": In(data.ArrayLayout(signed(a_bits), n)),
-                "b": In(data.ArrayLayout(signed(b_bits), n)),
-                "valid_o": Out(1),
-                "p": Out(data.ArrayLayout(signed(a_bits + b_bits), n)),
-            }
-        )
-
-    @property
-    def latency(self) -> int:
-        """Cycles from `valid_i` to `valid_o`."""
-        return self.mult_latency if self.slots == 1 else self.mult_latency + self.slots
-
-    def elaborate(self, platform: object) -> Module:
-        m = Module()
-        mults = [Multiplier(self.a_bits, self.b_bits, self.mult_latency) for _ in range(self.lanes)]
-        for k, mult in enumerate(mults):
-            m.submodules[f"mult{k}"] = mult
-        m.submodules.valid = valid = Delay(1, self.mult_latency)
-        if self.slots == 1:
-            for k, mult in enumerate(mults):
-                m.d.comb += [mult.a.eq(self.a[k]), mult.b.eq(self.b[k]), self.p[k].eq(mult.p)]
-            m.d.comb += [valid.i.eq(self.valid_i), self.valid_o.eq(valid.o)]
-            return m
-        pair = data.StructLayout({"a": signed(self.a_bits), "b": signed(self.b_bits)})
-        m.submodules.serial = serial = Serializer(pair, self.n, self.slots)
-        m.d.comb += [serial.valid_i.eq(self.valid_i), valid.i.eq(serial.last)]
-        for i in range(self.n):
-            m.d.comb += [serial.i[i].a.eq(self.a[i]), serial.i[i].b.eq(self.b[i])]
-        for k, mult in enumerate(mults):
-            m.d.comb += [mult.a.eq(serial.o[k].a), mult.b.eq(serial.o[k].b)]
-        # Earlier slots wait in a shift register of which the newest stands on top.
-        bits = self.a_bits + self.b_bits
-        fresh = Signal(bits * self.lanes)
-        waiting = Signal(bits * self.lanes * (self.slots - 1))
-        for k, mult in enumerate(mults):
-            m.d.comb += fresh[bits * k : bits * (k + 1)].eq(mult.p)
-        everything = Signal(bits * self.lanes * self.slots)
-        m.d.comb += [
-            everything.eq((fresh << len(waiting)) | waiting),
-            self.p.as_value().eq(everything),
-            self.valid_o.eq(valid.o),
-        ]
-        m.d.sync += waiting.eq(everything[bits * self.lanes :])
-        return m
-
-    @staticmethod
-    def compute(a: list[int], b: list[int]) -> list[int]:
-        """The products."""
-        return [x * y for x, y in zip(a, b, strict=True)]

@@ -6,7 +6,7 @@ model that fits its sizes.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass
 
 from nvnmd.errors import InputError
 
@@ -182,23 +182,6 @@ class AcceleratorConfig:
         """Width of a neighbour count, 0 to max_nnei."""
         return self.max_nnei.bit_length()
 
-    def with_(self, **changes: object) -> AcceleratorConfig:
-        """A copy with some parameters changed, validated again."""
-        return replace(self, **changes)  # type: ignore[arg-type]
-
     def to_dict(self) -> dict:
         """The parameters as plain JSON values."""
         return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict) -> AcceleratorConfig:
-        """The reverse of `to_dict`; unknown names are an error."""
-        known = {f.name for f in fields(cls)}
-        for name in values:
-            if name not in known:
-                raise InputError(f"accelerator: unknown parameter {name!r}")
-        merged = dict(values)
-        for name in ("u_segments", "s_segments"):
-            if name in merged:
-                merged[name] = tuple((int(a), int(b)) for a, b in merged[name])
-        return cls(**merged)

@@ -115,7 +115,7 @@ def encode_model(model: Model) -> bytes:
         rows |= pack_type_arrays(
             geometry, model.inv_std, model.type_gain, np.matmul(model.t_ebd, model.tweight)
         )
-    parts = [_head(model, geometry)]
+    parts = [_head(model)]
     parts += [pack_rows(rows[name]) for name in geometry.blocks]
     return b"".join(parts)
 
@@ -131,7 +131,7 @@ def energy_shifts(model: Model) -> tuple[NDArray[np.int64], int]:
     return fit(np.ldexp(shift, FIX_FRAC - exponent), WORD_BITS, what="atomic energy"), exponent
 
 
-def _head(model: Model, geometry: Geometry) -> bytes:
+def _head(model: Model) -> bytes:
     sizes = block_sizes(model)
     shifts, exponent = energy_shifts(model)
     radius = fit([model.rcut * 2.0**FIX_FRAC], WORD_BITS, signed=False, what="rcut")

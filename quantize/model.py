@@ -8,7 +8,7 @@ import math
 import os
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -176,16 +176,6 @@ class Model:
     def digest(self) -> str:
         """SHA-256 over the header's values and every array, in hexadecimal digits."""
         return digest_of(header_of(self), arrays_of(self))
-
-    def with_fitting(
-        self,
-        weights: tuple[Floats, ...],
-        biases: tuple[Floats, ...],
-        tweight: Floats | None = None,
-    ) -> Model:
-        """The same model with other fitting nets (and, in version 1, another `tweight`)."""
-        kept = self.tweight if tweight is None else tweight
-        return replace(self, fit_weights=weights, fit_biases=biases, tweight=kept)
 
     @property
     def type_terms(self) -> Floats:

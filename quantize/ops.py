@@ -77,9 +77,7 @@ def add(a: Array, b: Array, frac: int = FRAC, xp: Namespace = NUMPY) -> Array:
     return xp.where(both_negative_zero, a, trunc_flt(total * pow2(e - frac, xp), frac, xp))
 
 
-def largest_exponent(
-    x: Array, axis: int | tuple[int, ...], frac: int = FRAC, xp: Namespace = NUMPY
-) -> Array:
+def largest_exponent(x: Array, axis: int | tuple[int, ...], xp: Namespace = NUMPY) -> Array:
     """Largest exponent over `axis` (kept with length 1), but at least `EXPONENT_FLOOR`."""
     e = xp.max(exponent(x, xp), axis=axis, keepdims=True)
     return xp.maximum(e, e * 0 + EXPONENT_FLOOR)
@@ -87,8 +85,8 @@ def largest_exponent(
 
 def dot(x: Array, w: Array, frac: int = FRAC, xp: Namespace = NUMPY) -> Array:
     """Inner product over the last axis, each operand aligned to its own largest exponent."""
-    ex = largest_exponent(x, -1, frac, xp)
-    ew = largest_exponent(w, -1, frac, xp)
+    ex = largest_exponent(x, -1, xp)
+    ew = largest_exponent(w, -1, xp)
     total = xp.sum(align(x, ex, frac, xp) * align(w, ew, frac, xp), axis=-1)
     return trunc_flt(total * pow2((ex + ew)[..., 0] - 2 * frac, xp), frac, xp) + 0.0
 
@@ -108,8 +106,8 @@ def matmul_flt(x: Array, w: Array, norm: int, frac: int = FRAC, xp: Namespace = 
     array, shape (..., n, m)
         flt values.
     """
-    ex = largest_exponent(x, -1 if norm else (-2, -1), frac, xp)
-    ew = largest_exponent(w, -2 if norm else (-2, -1), frac, xp)
+    ex = largest_exponent(x, -1 if norm else (-2, -1), xp)
+    ew = largest_exponent(w, -2 if norm else (-2, -1), xp)
     total = xp.matmul(align(x, ex, frac, xp), align(w, ew, frac, xp))
     return trunc_flt(total * pow2(ex + ew - 2 * frac, xp), frac, xp) + 0.0
 

@@ -81,7 +81,7 @@ class Bench:
         cocotb.start_soon(self._count())
         await self.reset()
         cocotb.start_soon(self._receive("energy", self.energy, user=True))
-        cocotb.start_soon(self._receive("deriv", self.deriv, last=True))
+        cocotb.start_soon(self._receive("deriv", self.deriv))
 
     async def reset(self, cycles: int = 3) -> None:
         """Hold reset for some cycles."""
@@ -139,9 +139,7 @@ class Bench:
         valid.value = 0
         mark.value = 0
 
-    async def _receive(
-        self, name: str, into: Received, *, last: bool = False, user: bool = False
-    ) -> None:
+    async def _receive(self, name: str, into: Received, *, user: bool = False) -> None:
         data = getattr(self.dut, f"m_axis_{name}_tdata")
         valid = getattr(self.dut, f"m_axis_{name}_tvalid")
         ready = getattr(self.dut, f"m_axis_{name}_tready")

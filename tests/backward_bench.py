@@ -251,7 +251,7 @@ def run_chain(cfg, atoms, *, seed=0, idle=0.3, stall=0.3, faults=(), reset_after
                     ctx.set(store.slot_valid, 1)
                     if k == slots - 1:
                         def top(x):
-                            return int(ops.largest_exponent(x, -1, cfg.frac)[0])
+                            return int(ops.largest_exponent(x, -1)[0])
 
                         ctx.set(store.meta_i, {
                             "r": [fields(cfg, x) for x in atom.r[j]],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -16,7 +17,7 @@ from nvnmd.hdl.flt import FltValue
 from nvnmd.hdl.params import AcceleratorConfig
 
 FULL = AcceleratorConfig()
-NARROW = FULL.with_(frac=10, offset_frac=6, mult_latency=1)
+NARROW = replace(FULL, frac=10, offset_frac=6, mult_latency=1)
 CONFIGS = pytest.mark.parametrize("cfg", [FULL, NARROW], ids=["frac20", "frac10"])
 
 

@@ -26,7 +26,7 @@ from nvnmd.hdl.align import Align, MaxExp
 from nvnmd.hdl.delay import Delay
 from nvnmd.hdl.dot import FltDot
 from nvnmd.hdl.fltmul import FltMul
-from nvnmd.hdl.mult import MulBank, Multiplier
+from nvnmd.hdl.mult import Multiplier
 from nvnmd.hdl.norm import Normalize
 from nvnmd.hdl.sumtree import SumTree
 
@@ -73,25 +73,6 @@ def run_sets(dut, fold, sets, put, get, *, gaps):
     simulate(dut, bench)
     assert cycles == [s + dut.latency for s in start]
     return results
-
-
-@pytest.mark.parametrize("gaps", [False, True])
-@pytest.mark.parametrize(("n", "fold"), [(6, 1), (6, 4), (5, 2), (5, 32), (1, 4)])
-def test_mulbank(n, fold, gaps):
-    rng = random.Random(5)
-    dut = MulBank(n, fold, 10, 9, latency=2)
-    sets = [
-        ([rng.randrange(-512, 512) for _ in range(n)], [rng.randrange(-256, 256) for _ in range(n)])
-        for _ in range(40)
-    ]
-
-    def put(ctx, pair):
-        ctx.set(dut.a, pair[0])
-        ctx.set(dut.b, pair[1])
-
-    got = run_sets(dut, fold, sets, put, lambda ctx: list(ctx.get(dut.p)), gaps=gaps)
-    assert got == [dut.compute(a, b) for a, b in sets]
-    assert dut.lanes == -(-n // fold)
 
 
 @pytest.mark.parametrize(
@@ -254,7 +235,6 @@ def test_reset_in_the_middle_drops_the_result():
     [
         lambda: Multiplier(1, 8),
         lambda: Multiplier(8, 8, -1),
-        lambda: MulBank(0, 1, 8, 8),
         lambda: Delay(8, -1),
         lambda: Delay(8, 1, ring=True),
         lambda: FltMul(FULL, b_frac=21),

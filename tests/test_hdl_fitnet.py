@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from fitnet_bench import (
@@ -95,7 +97,7 @@ def test_overflow_is_reported(what: str | None) -> None:
     cfg = config(16, 4, ntypes=1, energy_bits=26)
     if what == "activation":
         # skips add at most 1 per layer: only a narrower format is too small for them
-        cfg = cfg.with_(data_bits=26, hidden=5)
+        cfg = replace(cfg, data_bits=26, hidden=5)
     layers = cfg.hidden
     weights = [np.zeros((1, 16, n)) for n in [16] * layers + [1]]
     biases = [np.zeros((1, n)) for n in [16] * layers + [1]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from nvnmd.mapping import lookup
 from nvnmd.quantize import ops
 
 FULL = AcceleratorConfig()
-NARROW = FULL.with_(frac=10, offset_frac=6, mult_latency=1)
+NARROW = replace(FULL, frac=10, offset_frac=6, mult_latency=1)
 TWO = FULL.s_segments
 NINE = tuple((k - 9, 3 + 5 * k) for k in range(9))
 FINE = ((-12, 100), (2, 3))
@@ -92,7 +93,7 @@ def test_other_layouts(segments, x0):
 @pytest.mark.parametrize("x0", [0, -80, -256])
 def test_rows_at_reduced_width(x0):
     check_rows(NARROW, TWO, x0)
-    check_rows(FULL.with_(frac=6, offset_frac=6), TWO, x0)
+    check_rows(replace(FULL, frac=6, offset_frac=6), TWO, x0)
 
 
 def test_rounding_of_the_difference():
