@@ -19,11 +19,6 @@ from nvnmd.sim.stimulus import expected_words
 from nvnmd.simulate import choose_atoms
 
 
-@pytest.fixture(scope="session")
-def builds(tmp_path_factory):
-    return tmp_path_factory.mktemp("builds")
-
-
 def hood_of(run, frame):
     return build_neighborhood(frame.coord, frame.box, frame.types, run.model.sel, run.model.rcut,
                               overflow="truncate")

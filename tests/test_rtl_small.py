@@ -17,6 +17,7 @@ from rtl_cases import (
     stimulus_of,
     trace_of,
 )
+from rtl_stages import StageTests
 
 from nvnmd.hdl.image import build_image
 from nvnmd.hdl.taps import STAGES
@@ -25,11 +26,6 @@ from nvnmd.sim.stimulus import expected_words
 
 # no neighbour, one, some of each type, types absent, every slot filled
 COUNTS = [[0, 0, 0], [1, 0, 0], [3, 4, 2], [0, 5, 0], [12, 12, 12], [2, 0, 7], [0, 0, 1]]
-
-
-@pytest.fixture(scope="module")
-def builds(tmp_path_factory):
-    return tmp_path_factory.mktemp("builds")
 
 
 @pytest.fixture(scope="module")
@@ -52,26 +48,8 @@ def proof(model, cfg, atoms, builds):
     return Proof(model, cfg, atoms, builds)
 
 
-@pytest.fixture(scope="module")
-def faulty(proof):
-    return proof.with_faults()
-
-
-def test_every_stage_agrees(proof, faulty):
-    proof.check(faulty, "clean")
-
-
-@pytest.mark.parametrize("stage", STAGES)
-def test_a_fault_is_named(proof, faulty, stage):
-    proof.check_fault(faulty, stage)
-
-
-def test_stalls(proof):
-    proof.check_stalls()
-
-
-def test_resets_and_bad_loads(proof):
-    proof.check_resets()
+class TestStages(StageTests):
+    """Every stage, faults, stalls, resets and bad loads."""
 
 
 def test_bad_neighbors(model, cfg, atoms, builds):

@@ -20,6 +20,7 @@ from rtl_cases import (
     stimulus_of,
     trace_of,
 )
+from rtl_stages import StageTests
 from type_models import rattled, type_config, type_weights
 
 from nvnmd.freeze import freeze_model
@@ -36,11 +37,6 @@ from nvnmd.simulate import choose_atoms, simulate_hood
 COUNTS = [0, 1, 9, 5, 24, 9, 1, 13]
 
 
-@pytest.fixture(scope="module")
-def builds(tmp_path_factory):
-    return tmp_path_factory.mktemp("builds")
-
-
 def proof_of(ntypes, counts, builds, nnei=24, **changes):
     model = random_type_model(np.random.default_rng(ntypes), ntypes, nnei=nnei)
     cfg = replace(small_accelerator(model, **changes), trace=True)
@@ -52,26 +48,8 @@ def proof(builds):
     return proof_of(3, COUNTS, builds)
 
 
-@pytest.fixture(scope="module")
-def faulty(proof):
-    return proof.with_faults()
-
-
-def test_every_stage_agrees(proof, faulty):
-    proof.check(faulty, "clean")
-
-
-@pytest.mark.parametrize("stage", STAGES)
-def test_a_fault_is_named(proof, faulty, stage):
-    proof.check_fault(faulty, stage)
-
-
-def test_stalls(proof):
-    proof.check_stalls()
-
-
-def test_resets_and_bad_loads(proof):
-    proof.check_resets()
+class TestStages(StageTests):
+    """Every stage, faults, stalls, resets and bad loads."""
 
 
 def test_bad_neighbors(proof):
