@@ -41,11 +41,10 @@ from nvnmd.vacuum import given_energies, vacuum_bias
 from nvnmd.weight_grid import on_grid
 from nvnmd.weights import FloatWeights
 from nvnmd.workers import (
-    OneWorker,
     Place,
     Workers,
     check_same,
-    guarded,
+    joined,
     with_shared_seeds,
     with_shared_weights,
 )
@@ -170,14 +169,8 @@ def train_cnn(
     """
     if restart is not None and init_model is not None:
         raise InputError("restart and init_model exclude each other")
-    workers = OneWorker() if workers is None else workers
-    with guarded(workers):
-        return _train(config, out_dir, restart, init_model,
-                      log if workers.place.chief else _quiet, overflow, xla, workers)
-
-
-def _quiet(line: str) -> None:
-    """Take the lines of workers that are not the chief."""
+    with joined(workers, log) as (workers, log):
+        return _train(config, out_dir, restart, init_model, log, overflow, xla, workers)
 
 
 def _train(

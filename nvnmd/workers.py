@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -237,6 +237,23 @@ def guarded(workers: Workers) -> Iterator[None]:
     except Exception:
         workers.tell_failure()
         raise
+
+
+@contextmanager
+def joined(
+    workers: Workers | None, log: Callable[[str], None]
+) -> Iterator[tuple[Workers, Callable[[str], None]]]:
+    """Give a training its workers, one by default, and a log that only the chief's lines reach.
+
+    An error ends the others; see `guarded`.
+    """
+    workers = OneWorker() if workers is None else workers
+    with guarded(workers):
+        yield workers, log if workers.place.chief else _quiet
+
+
+def _quiet(line: str) -> None:
+    """Take the lines of workers that are not the chief."""
 
 
 def with_shared_seeds(config: RunConfig, workers: Workers) -> RunConfig:
