@@ -34,7 +34,9 @@ def is_batch_size(value: Any) -> bool:
         head, _, count = value.partition(":")
         if value == "auto":
             return True
-        return head in ("auto", "mixed") and count.isdecimal() and int(count) > 0
+        # 7 digits: more atoms or frames are in no batch, and would be drawn one by one
+        return (head in ("auto", "mixed") and count.isdecimal() and len(count) <= 7
+                and int(count) > 0)
     return all(n > 0 for n in (value if isinstance(value, list) else [value]))
 
 

@@ -97,6 +97,8 @@ def test_an_unknown_key_is_told_where_it_belongs(path, hint):
     ("loss/numb_generalized_coord", 10**30),
     ("training/training_data/auto_prob", "prob_sys_size;0:1:1e999;1:2:1"),
     ("training/training_data/auto_prob", "prob_sys_size;0:1:1e308;1:2:1e308"),
+    ("training/training_data/batch_size", "mixed:1000000000000"),
+    ("training/training_data/batch_size", "auto:" + "1" * 5000),
     ("model/descriptor/sel", "auto:1e308"), ("model/descriptor/sel", "auto:257"),
 ])
 def test_settings_that_would_fail_later(path, value):
