@@ -168,7 +168,7 @@ def main() -> None:
         if folder is None:
             folder = work / "run"
             script = ROOT / "tests" / "peer" / "reference_run.py"
-            subprocess.run([args.peer, str(script), "128", "2", str(folder)], check=True)
+            subprocess.run([args.peer, str(script), "0", "128", "2", str(folder)], check=True)
         for atoms in args.atoms:
             compare(args, folder, atoms, work)
 

@@ -18,7 +18,7 @@ def made_by(tmp_path_factory) -> Callable[..., Path]:
     done: dict[tuple[str, ...], Path] = {}
 
     def folder(script: str, *arguments: str, after: tuple[str, ...] = ()) -> Path:
-        key = (script, *arguments)
+        key = (script, *arguments, *after)
         if key not in done:
             path = tmp_path_factory.mktemp("-".join(arguments) or script)
             command = [peer_python(), str(HERE / script), *arguments, str(path), *after]
@@ -31,6 +31,6 @@ def made_by(tmp_path_factory) -> Callable[..., Path]:
 
 
 @pytest.fixture(scope="session")
-def reference(made_by) -> Callable[[int, int], Path]:
-    """The run of reference_run.py for a capacity and a number of types."""
-    return lambda capacity, ntypes: made_by("reference_run.py", str(capacity), str(ntypes))
+def reference(made_by) -> Callable[[int, int, int], Path]:
+    """The run of reference_run.py for a version, a capacity and a number of types."""
+    return lambda *numbers: made_by("reference_run.py", *map(str, numbers))

@@ -29,13 +29,12 @@ def call(script: str, *arguments: str) -> None:
 
 
 @pytest.mark.parametrize(("version", "capacity", "ntypes"), [(0, 128, 3), (0, 256, 2), (1, 128, 5)])
-def test_second_stage_from_an_exported_folder(version, capacity, ntypes, made_by, tmp_path):
+def test_second_stage_from_an_exported_folder(version, capacity, ntypes, reference, tmp_path):
     """Every weight and every byte of model.pb as from DeePMD-kit's own folder.
 
     Once with the tables as DeePMD-kit wrote them, once with the model's flt values.
     """
-    script = "reference_run_v1.py" if version else "reference_run.py"
-    own = made_by(script, str(capacity), str(ntypes))
+    own = reference(version, capacity, ntypes)
     model = import_model(own)
     expected = (own / "nvnmd_qnn" / "model.pb").read_bytes()
     assert encode_model(model) == expected

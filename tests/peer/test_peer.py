@@ -31,7 +31,7 @@ pytestmark = pytest.mark.peer
 @pytest.mark.parametrize("ntypes", [1, 2, 3, 4])
 @pytest.mark.parametrize("capacity", [128, 256])
 def test_both_stages(capacity, ntypes, reference, tmp_path):
-    folder = reference(capacity, ntypes)
+    folder = reference(0, capacity, ntypes)
     run = load_folder(folder)
     assert run.model.ntypes == ntypes
     assert run.model.max_nnei == capacity

@@ -1,6 +1,6 @@
 """Version 1 beside DeePMD-kit itself: both capacities, 2 to 15 elements.
 
-reference_run_v1.py says how stock DeePMD-kit is brought past its table builder. About a minute of
+reference_run.py says how stock DeePMD-kit is brought past its table builder. About a minute of
 one core a case.
 """
 
@@ -34,8 +34,8 @@ CASES = [(128, 2), (128, 5), (128, 8), (128, 15), (256, 2), (256, 5), (256, 15)]
 
 
 @pytest.mark.parametrize("capacity, ntypes", CASES)
-def test_both_stages(capacity, ntypes, made_by, tmp_path):
-    folder = made_by("reference_run_v1.py", str(capacity), str(ntypes))
+def test_both_stages(capacity, ntypes, reference, tmp_path):
+    folder = reference(1, capacity, ntypes)
     compare(folder, capacity, ntypes, tmp_path)
 
 
