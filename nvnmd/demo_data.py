@@ -7,6 +7,7 @@ them, before energies, forces and virials are computed.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
@@ -33,12 +34,30 @@ class Alloy:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """What the demo of one NVNMD version is about."""
+    """What the demo of one NVNMD version is about.
+
+    Attributes
+    ----------
+    title : str
+        What the data are.
+    type_map : tuple of str
+        Element names.
+    sel : tuple of int
+        Slots: one number per type in version 0, one in version 1.
+    alloys : tuple of Alloy
+        Each becomes one system for training and one for validation.
+    arrangements : bool
+        Whether every frame of a crystal, and the melt, has the types on sites of its own; else a
+        system has one arrangement of them, which tells little of another's energy: of five
+        elements the energies of validation frames were then off by 2 to 23 meV/atom, by nearly
+        the same in all frames of a system (docs/versions.md).
+    """
 
     title: str
     type_map: tuple[str, ...]
     sel: tuple[int, ...]
     alloys: tuple[Alloy, ...]
+    arrangements: bool = False
 
 
 RECIPES = {
@@ -65,6 +84,7 @@ RECIPES = {
             Alloy(name="ag12au12pd8", lattice=4.04, counts=(0, 12, 12, 0, 8)),
             Alloy(name="cu12ni12pd8", lattice=3.68, counts=(12, 0, 0, 12, 8)),
         ),
+        arrangements=True,
     ),
 }
 
@@ -92,10 +112,13 @@ def make_data(
         for alloy in recipe.alloys:
             # a string of integers names a stream of its own for each part and alloy
             rng = np.random.default_rng([seed, part == "validation", *alloy.counts[1:]])
-            crystal = crystal_of(alloy, recipe.type_map, rng)
-            sets = [[displaced(crystal, rng, strain=0.0, shift=0.03) for _ in range(frames)],
-                    [displaced(crystal, rng, strain=0.03, shift=0.06) for _ in range(frames)],
-                    melt(crystal, rng, frames)]
+            crystals = [crystal_of(alloy, recipe.type_map, rng)]
+            if recipe.arrangements:
+                crystals += [crystal_of(alloy, recipe.type_map, rng) for _ in range(2 * frames)]
+            starts = cycle(crystals)
+            sets = [[displaced(next(starts), rng, strain=0.0, shift=0.03) for _ in range(frames)],
+                    [displaced(next(starts), rng, strain=0.03, shift=0.06) for _ in range(frames)],
+                    melt(next(starts), rng, frames)]
             write_system(folder / part / alloy.name, recipe.type_map, sets)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from ase import Atoms
@@ -64,6 +66,38 @@ def test_one_seed_one_data_set(data, tmp_path):
         if name.parts[0] == "training" and name.name == "coord.npy":
             other = data / "validation" / name.relative_to("training")
             assert not np.array_equal(np.load(data / name), np.load(other)), name
+
+
+def sites(folder, part, name):
+    """Where the atoms of every frame of the undeformed and the strained crystals are, in a/2."""
+    found = []
+    for part_set in ("set.000", "set.001"):
+        coord, box = (np.load(folder / part / name / part_set / f"{key}.npy").astype(float)
+                      for key in ("coord", "box"))
+        scaled = coord.reshape(len(coord), -1, 3) @ np.linalg.inv(box.reshape(-1, 3, 3))
+        found += [{tuple(np.round(4 * atom).astype(int) % 4) for atom in frame[:8]}
+                  for frame in scaled]
+    assert all(len(one) == 8 for one in found)
+    return found
+
+
+@pytest.mark.parametrize("arrangements", [False, True])
+def test_arrangements_of_the_types(tmp_path, monkeypatch, arrangements):
+    """The first type's eight atoms: on the same sites in all frames of a system, or on others."""
+    # the melt keeps no sites
+    monkeypatch.setattr("nvnmd.demo_data.melt", lambda crystal, rng, frames: [crystal] * frames)
+    whole = RECIPES[1]
+    recipe = replace(whole, alloys=whole.alloys[:1], arrangements=arrangements)
+    assert recipe.alloys[0].counts[0] == 8
+    make_data(tmp_path, recipe, training=2, validation=1)
+    training = sites(tmp_path, "training", recipe.alloys[0].name)
+    validation = sites(tmp_path, "validation", recipe.alloys[0].name)
+    assert len(training) == 4 and len(validation) == 2
+    if arrangements:
+        assert len({frozenset(one) for one in training + validation}) == 6
+    else:
+        assert training == training[:1] * 4 and validation == validation[:1] * 2
+        assert training[0] != validation[0]
 
 
 def test_documents_are_valid(data, tmp_path):
