@@ -8,7 +8,11 @@ no training saw: system 3 of the water data, every fourth frame of GeTe; and of 
 nvnmd's, which gives DeePMD-kit's numbers for its models. Three lines per run: the float network,
 the integer network of the same weights (before `train-qnn`), and the integer network after it.
 PYTHON is that of an environment with DeePMD-kit (`make peer` makes one); without --peer only nvnmd
-runs. Runs that are finished are not repeated.
+runs. Runs that are finished are not repeated; with a --tag a second stage of other settings goes
+beside the one that is there:
+
+    python benchmarks/quality.py --system gete --data DATA/gete --sides nvnmd --seeds 1 \\
+        --qnn-steps 400 --qnn-rates 1e-4 1e-6 --qnn-prefactors 1 10 --tag _larger
 """
 
 from __future__ import annotations
@@ -51,15 +55,18 @@ def documents(name: str, seed: int, data: Path, args: argparse.Namespace) -> dic
     """The input documents of both stages, as DeePMD-kit reads them."""
     systems = sorted(str(path.parent) for path in (data / "training").rglob("type.raw"))
     out = {}
-    for stage, steps, rates, start in (("cnn", args.steps, args.rates, (0.02, 1000)),
-                                       ("qnn", args.qnn_steps, args.qnn_rates, (1, 1))):
+    # steps, rates, prefactors of energy and force at the start and in the end
+    stages: dict[str, tuple] = {
+        "cnn": (args.steps, args.rates, (0.02, 1000), (1, 1)),
+        "qnn": (args.qnn_steps, args.qnn_rates, args.qnn_prefactors, args.qnn_prefactors)}
+    for stage, (steps, rates, start, limit) in stages.items():
         out[stage] = {
             "nvnmd": {"version": 0, "max_nnei": 128, "net_size": 128, "rcut": 6.0,
                       "rcut_smth": 0.5, **CASES[name]},
             "learning_rate": {"type": "exp", "start_lr": rates[0], "stop_lr": rates[1],
                               "decay_steps": 5000 if stage == "cnn" else 1},
-            "loss": {"start_pref_e": start[0], "limit_pref_e": 1, "start_pref_f": start[1],
-                     "limit_pref_f": 1, "start_pref_v": 0, "limit_pref_v": 0},
+            "loss": {"start_pref_e": start[0], "limit_pref_e": limit[0], "start_pref_f": start[1],
+                     "limit_pref_f": limit[1], "start_pref_v": 0, "limit_pref_v": 0},
             "training": {"seed": seed, "stop_batch": steps, "disp_file": "lcurve.out",
                          "disp_freq": max(steps // 20, 1), "save_ckpt": "model.ckpt",
                          "save_freq": steps,
@@ -72,28 +79,30 @@ def train(side: str, folder: Path, args: argparse.Namespace) -> dict[str, float]
     """Run the stages that are not there yet; seconds of each."""
     threads = {"OMP_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "2"}
     seconds = {}
-    for stage, number in (("cnn", 1), ("qnn", 2)):
-        target = folder / f"nvnmd_{stage}"
+    for stage, name, number in (("cnn", "cnn", 1), ("qnn", f"qnn{args.tag}", 2)):
+        target = folder / f"nvnmd_{name}"
         if (target / "done").exists():
             continue
-        command = ([sys.executable, "-m", "nvnmd", f"train-{stage}", f"{stage}.json"]
+        more_options = ["--keep-last"] if stage == "qnn" and args.keep_last else []
+        command = ([sys.executable, "-m", "nvnmd", f"train-{stage}", f"{name}.json",
+                    "-o", f"nvnmd_{name}", *more_options]
                    if side == "nvnmd" else
                    [str(Path(args.peer).parent / "dp"), "train-nvnmd", f"{stage}.json", "-s",
                     f"s{number}"])
         more = {f"{library}_{kind}_PARALLELISM_THREADS": "1" for library in ("DP", "TF")
                 for kind in ("INTRA_OP", "INTER_OP")}
         start = time.perf_counter()
-        with open(folder / f"{stage}.log", "w") as log:
+        with open(folder / f"{name}.log", "w") as log:
             done = subprocess.run(command, cwd=folder, stdout=log, stderr=subprocess.STDOUT,
                                   env={**os.environ, **threads, **more}, check=False)
         if done.returncode:
-            raise SystemExit(f"{' '.join(command)} failed; see {folder / stage}.log")
+            raise SystemExit(f"{' '.join(command)} failed; see {folder / name}.log")
         seconds[f"{stage}_seconds"] = time.perf_counter() - start
         (target / "done").touch()
     return seconds
 
 
-def measure(side: str, folder: Path, data: Path) -> dict[str, dict[str, float]]:
+def measure(side: str, folder: Path, data: Path, tag: str) -> dict[str, dict[str, float]]:
     """Errors of the three states on the frames held back."""
     import nvnmd
     from nvnmd.api import Potential
@@ -108,7 +117,7 @@ def measure(side: str, folder: Path, data: Path) -> dict[str, dict[str, float]]:
     config = load_input(folder / "cnn.json", find_systems=False)
     weights = FloatWeights.from_deepmd(read_dict(cnn / "weight.npy"), "weight.npy")
     before = freeze_model(weights, read_map(cnn / "map.npy"), config)
-    after = nvnmd.load_model(folder / "nvnmd_qnn" if side == "nvnmd" else folder)
+    after = nvnmd.load_model(folder / f"nvnmd_qnn{tag}" if side == "nvnmd" else folder)
     systems = load_systems(find_systems(data / "held"), config.type_map)
     found = {}
     for state, model, backend in (("float", nvnmd.load_model(cnn), "float"),
@@ -135,9 +144,10 @@ def run(name: str, side: str, seed: int, args: argparse.Namespace) -> dict[str, 
         return json.loads(result.read_text())
     folder.mkdir(parents=True, exist_ok=True)
     for stage, document in documents(name, seed, data.resolve(), args).items():
-        (folder / f"{stage}.json").write_text(json.dumps(document, indent=1) + "\n")
+        file = f"{stage}{args.tag}" if stage == "qnn" else stage
+        (folder / f"{file}.json").write_text(json.dumps(document, indent=1) + "\n")
     seconds = train(side, folder, args)
-    found = measure(side, folder, data)
+    found = measure(side, folder, data, args.tag)
     result.write_text(json.dumps({**found, "seconds": seconds}, indent=1) + "\n")
     return found
 
@@ -174,12 +184,19 @@ def main() -> None:
     parser.add_argument("--qnn-steps", type=int, default=100)
     parser.add_argument("--qnn-rates", type=float, nargs=2, default=[1e-8, 1e-9],
                         help="learning rate of the integer network, start and end")
-    parser.add_argument("--tag", default="", help="part of the name of the results")
+    parser.add_argument("--qnn-prefactors", type=float, nargs=2, default=[1, 1],
+                        help="of energy and force in the loss of the integer network")
+    parser.add_argument("--keep-last", action="store_true",
+                        help="take the integer network of the last step, better or not")
+    parser.add_argument("--tag", default="",
+                        help="part of the names of the second stage's folder and of the results")
     parser.add_argument("--work", type=Path, default=Path("quality"), help="folder of the runs")
     args = parser.parse_args()
     sides = args.sides or ["nvnmd", *(["deepmd"] if args.peer else [])]
     if "deepmd" in sides and not args.peer:
         parser.error("--peer is needed for the side deepmd")
+    if "deepmd" in sides and (args.tag or args.keep_last):
+        parser.error("--tag and --keep-last are for the side nvnmd alone")
     prepare(args.system, args.data, args.work / args.system / "data")
     results = {}
     for seed in args.seeds:

@@ -23,7 +23,7 @@ MARK = "made-by-nvnmd-demo"
 PARTS = ("data", "nvnmd_cnn", "nvnmd_qnn", "hdl", "sim")
 SEED = 1
 CNN_STEPS = 4000
-QNN_STEPS = 100
+QNN_STEPS = 200
 FOLD = 32
 
 
@@ -207,9 +207,9 @@ def documents(folder: Path, version: int = 0) -> dict[str, dict[str, Any]]:
                          "save_freq": CNN_STEPS // 2, **data}},
         "input_qnn.json": {
             "nvnmd": nvnmd,
-            "learning_rate": {"type": "exp", "start_lr": 1e-6, "stop_lr": 1e-8,
+            "learning_rate": {"type": "exp", "start_lr": 1e-4, "stop_lr": 1e-6,
                               "decay_steps": QNN_STEPS // 40},
-            "loss": {"start_pref_e": 1, "limit_pref_e": 1, "start_pref_f": 10, "limit_pref_f": 10,
+            "loss": {"start_pref_e": 1, "limit_pref_e": 1, "start_pref_f": 100, "limit_pref_f": 100,
                      "start_pref_v": 0.1, "limit_pref_v": 0.1},
             "training": {"seed": SEED, "numb_steps": QNN_STEPS, "disp_freq": QNN_STEPS // 10,
                          "save_freq": QNN_STEPS, **data}},
