@@ -23,8 +23,8 @@ from nvnmd.qnn_batches import QuantizedFrames
 from nvnmd.quantize.forces import assemble_forces
 from nvnmd.quantize.model import Model
 from nvnmd.quantize.reference import evaluate_atoms
-from nvnmd.quantized_stage import QuantizedStage, prepare_stage
 from nvnmd.tf_qnn_model import TfQuantizedModel
+from nvnmd.tf_quantized_stage import QuantizedStage, prepare_stage
 from nvnmd.weight_grid import on_grid
 from nvnmd.workers import Workers, joined
 

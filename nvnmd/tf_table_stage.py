@@ -17,8 +17,8 @@ from nvnmd.input_stage import settled
 from nvnmd.mapping_files import MAP_FILE, write_map
 from nvnmd.neighbors import Overflow
 from nvnmd.progress import Log
-from nvnmd.quantized_stage import prepare_stage
 from nvnmd.tf_part_models import TableDescriptorModel
+from nvnmd.tf_quantized_stage import prepare_stage
 from nvnmd.tf_train import CnnResult
 from nvnmd.vacuum import vacuum_bias
 from nvnmd.weight_grid import on_grid
