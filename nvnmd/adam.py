@@ -1,8 +1,9 @@
-"""Adam, with its state in the form that checkpoints store."""
+"""Adam, compiled, with its state in the form that checkpoints store; needs numba."""
 
 from __future__ import annotations
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
@@ -71,12 +72,14 @@ class Adam:
             # a gradient of length 0 stays; one that is not finite stays so and is told of later
             gradient = gradient * (self.max_norm / np.maximum(np.linalg.norm(gradient),
                                                               self.max_norm))
-        self._first *= BETA1
-        self._first += (1.0 - BETA1) * gradient
-        self._second *= BETA2
-        self._second += (1.0 - BETA2) * gradient * gradient
-        change = np.sqrt(self._second)
-        change += EPSILON
-        np.divide(self._first, change, out=change)
-        change *= -self.corrected_rate(lr, step)
+        change = np.empty_like(gradient)
+        _update(gradient, self._first, self._second, self.corrected_rate(lr, step), change)
         return change
+
+
+@njit(cache=True, error_model="numpy")
+def _update(gradient, first, second, rate, change):
+    for k in range(len(gradient)):
+        first[k] = BETA1 * first[k] + (1.0 - BETA1) * gradient[k]
+        second[k] = BETA2 * second[k] + (1.0 - BETA2) * (gradient[k] * gradient[k])
+        change[k] = -rate * (first[k] / (np.sqrt(second[k]) + EPSILON))

@@ -44,19 +44,47 @@ def describe_backward(gr, by_d, m2, scale, out):
 
 
 @njit(cache=True, error_model="numpy", fastmath=_ANY_ORDER)
-def activate(z, bias, term, previous, skip, x, slope, curve):
-    """Hidden layer of a fitting net: its output and the activation's derivatives, twice.
+def activate(z, bias, term, previous, skip, x, slope):
+    """Hidden layer of a fitting net: its output x and the activation's derivative `slope`; the
+    second derivative takes the place of z.
 
-    `term` (a, width) is added to z, or has no rows.
+    `term` (a, width) is added to z, or has no rows; `previous` to x if `skip` says so.
     """
-    for p in range(z.shape[0]):
-        for j in range(z.shape[1]):
-            v = z[p, j] + bias[j]
-            if len(term) > 0:
-                v += term[p, j]
-            a = min(abs(v), 2.0)
-            square = a * a
-            y = np.copysign(square * (square * 0.0625 - a * 0.25) + a, v)
-            x[p, j] = y + previous[p, j] if skip else y
-            slope[p, j] = square * (a * 0.25 - 0.75) + 1.0
-            curve[p, j] = np.copysign(a * (0.75 * a - 1.5), -v)
+    width = z.shape[1]
+    for p in range(len(z)):
+        for j in range(width):
+            z[p, j] += bias[j]
+        if len(term) > 0:
+            for j in range(width):
+                z[p, j] += term[p, j]
+        # beyond 2 the polynomial stays what it is there; what is not a number stays so, too
+        for j in range(width):
+            v = z[p, j]
+            v = 2.0 if v > 2.0 else v
+            z[p, j] = -2.0 if v < -2.0 else v
+        for j in range(width):
+            v = z[p, j]
+            x[p, j] = v + v * v * v * (abs(v) * 0.0625 - 0.25)
+        if skip:
+            for j in range(width):
+                x[p, j] += previous[p, j]
+        for j in range(width):
+            v = z[p, j]
+            slope[p, j] = v * v * (abs(v) * 0.25 - 0.75) + 1.0
+        for j in range(width):
+            v = z[p, j]
+            z[p, j] = v * (abs(v) * 0.75 - 1.5)
+
+
+@njit(cache=True, error_model="numpy", fastmath=_ANY_ORDER)
+def reverse(bar, slope, outer, curve, inner, before, to_bias):
+    """Gradient `before` an activation from that behind it, `bar`, and its sum over the atoms.
+
+    `inner` is the change of what goes in, `outer` the energy's gradient behind.
+    """
+    to_bias[:] = 0.0
+    for p in range(len(bar)):
+        for j in range(len(to_bias)):
+            before[p, j] = bar[p, j] * slope[p, j] + outer[p, j] * curve[p, j] * inner[p, j]
+        for j in range(len(to_bias)):
+            to_bias[j] += before[p, j]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,21 +38,13 @@ class Layout:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Batch:
-    """A few frames, packed into the shapes of a layout.
-
-    `a = sum(layout.atoms)` rows, `m = sum(layout.slots)` slots, `f = layout.frames`.
+class Labels:
+    """Which frame each of `a` rows belongs to, and what is known of `f` frames.
 
     Attributes
     ----------
-    layout : Layout
-        The shapes.
     natoms : float
         Atoms of one frame, in the mean.
-    rij : (a, m, 3) float64
-        Displacements in Å, 0 in empty slots.
-    index : (a, m) int32
-        Row of the neighbour; `a` in empty slots.
     frame : (a,) int32
         Frame of each row; `f` in rows that hold no atom.
     energy, force, virial : (f,), (a, 3), (f, 3, 3) float64
@@ -62,16 +55,34 @@ class Batch:
         The labels per atom that exist, 0 in rows without an atom.
     """
 
-    layout: Layout
     natoms: float
-    rij: NDArray[np.float64]
-    index: NDArray[np.int32]
     frame: NDArray[np.int32]
     energy: NDArray[np.float64]
     force: NDArray[np.float64]
     virial: NDArray[np.float64]
     known: NDArray[np.float64]
     atom_labels: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch(Labels):
+    """A few frames, packed into the shapes of a layout.
+
+    `a = sum(layout.atoms)` rows, `m = sum(layout.slots)` slots, `f = layout.frames`.
+
+    Attributes
+    ----------
+    layout : Layout
+        The shapes.
+    rij : (a, m, 3) float64
+        Displacements in Å, 0 in empty slots.
+    index : (a, m) int32
+        Row of the neighbour; `a` in empty slots.
+    """
+
+    layout: Layout
+    rij: NDArray[np.float64]
+    index: NDArray[np.int32]
 
 
 def make_layouts(
@@ -154,49 +165,83 @@ def pack(
     Batch
     """
     rows, m = sum(layout.atoms), sum(layout.slots)
-    first_row = np.cumsum(layout.atoms) - np.asarray(layout.atoms)
     first_slot = np.cumsum(layout.slots) - np.asarray(layout.slots)
     which = np.broadcast_to(np.asarray(system), len(frames)).tolist()
-    drawn = [cache.systems[one] for one in which]
-    places = {one: _places(cache.systems[one].types, len(layout.atoms)) for one in set(which)}
-    used = np.zeros(len(layout.atoms), dtype=np.int64)
-
+    labels, places = labelled_rows(cache, which, frames, np.asarray(layout.atoms), layout.frames)
     rij = np.zeros((rows, m, 3))
     index = np.full((rows, m), rows, dtype=np.int32)
-    frame_of = np.full(rows, layout.frames, dtype=np.int32)
+    for one, frame, row in zip(which, frames, places, strict=True):
+        pairs = cache.pairs(one, int(frame))
+        at = row[pairs.center], first_slot[pairs.kind] + pairs.place
+        rij[at] = pairs.rij
+        index[at] = row[pairs.neighbor]
+    return Batch(layout=layout, rij=rij, index=index, **labels)
+
+
+def labelled_rows(
+    cache: NeighborCache,
+    which: Sequence[int],
+    frames: Sequence[int] | NDArray[np.int64],
+    atoms: NDArray[np.int64],
+    spare: int,
+) -> tuple[dict[str, Any], list[NDArray[np.int64]]]:
+    """Give the atoms of some frames rows, those of one type together.
+
+    Parameters
+    ----------
+    cache : NeighborCache
+        Data and neighbours.
+    which, frames : (f,) sequences of int
+        Systems and frames.
+    atoms : (ntypes,) int64
+        Rows for each type.
+    spare : int
+        What stands for the frame of rows without an atom.
+
+    Returns
+    -------
+    labels : dict
+        The fields of `Labels`.
+    places : list of (n,) int64
+        The rows of each frame's atoms, these sorted by type.
+    """
+    rows = int(np.sum(atoms))
+    first_row = np.cumsum(atoms) - atoms
+    drawn = [cache.systems[one] for one in which]
+    ranks = {one: _places(cache.systems[one].types, len(atoms)) for one in set(which)}
+    used = np.zeros(len(atoms), dtype=np.int64)
+
+    places = []
+    frame_of = np.full(rows, spare, dtype=np.int32)
     force = np.zeros((rows, 3))
     virial = np.zeros((len(drawn), 3, 3))
     further = {key: np.zeros((rows, *a.shape[2:])) for key, a in drawn[0].atom_labels.items()}
     for k, (one, frame) in enumerate(zip(which, frames, strict=True)):
-        data, (per_type, sorted_types, rank) = drawn[k], places[one]
-        pairs = cache.pairs(one, int(frame))
+        data, (per_type, sorted_types, rank) = drawn[k], ranks[one]
+        order = cache.pairs(one, int(frame)).order
         row = first_row[sorted_types] + used[sorted_types] + rank
         used += per_type
-        at = row[pairs.center], first_slot[pairs.kind] + pairs.place
-        rij[at] = pairs.rij
-        index[at] = row[pairs.neighbor]
+        places.append(row)
         frame_of[row] = k
         if data.force is not None:
-            force[row] = data.force[frame][pairs.order]
+            force[row] = data.force[frame][order]
         if data.virial is not None:
             virial[k] = data.virial[frame]
         for key, array in further.items():
             if key in data.atom_labels:
-                array[row] = data.atom_labels[key][frame][pairs.order]
-    labels = zip(drawn, frames, strict=True)
-    return Batch(
-        layout=layout,
-        natoms=sum(data.natoms for data in drawn) / len(drawn),
-        rij=rij,
-        index=index,
-        frame=frame_of,
-        energy=np.array([0.0 if d.energy is None else d.energy[frame] for d, frame in labels]),
-        force=force,
-        virial=virial,
+                array[row] = data.atom_labels[key][frame][order]
+    both = zip(drawn, frames, strict=True)
+    labels = {
+        "natoms": sum(data.natoms for data in drawn) / len(drawn),
+        "frame": frame_of,
+        "energy": np.array([0.0 if d.energy is None else d.energy[frame] for d, frame in both]),
+        "force": force,
+        "virial": virial,
         # a term counts where every frame has its label
-        known=np.min([known_terms(cache.systems[one]) for one in places], axis=0),
-        atom_labels=further,
-    )
+        "known": np.min([known_terms(cache.systems[one]) for one in ranks], axis=0),
+        "atom_labels": further,
+    }
+    return labels, places
 
 
 def _places(

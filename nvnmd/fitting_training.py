@@ -7,7 +7,7 @@ of the loss by dE/d(rij), held fixed, its gradient by the weights is that of
 
 e the gradient by E. So the nets are evaluated together with the change `turn` of their input, and
 one reverse pass gives the gradient of both sums. In it the gradient by a change is the one that the
-energy's own reverse pass left (`received`), whatever the loss.
+energy's own reverse pass left, whatever the loss.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from nvnmd.atom_kernels import activate
+from nvnmd import atom_kernels as kernels
 
 Floats = NDArray[np.float64]
 Net = list[tuple[Floats, Floats]]
@@ -30,23 +30,25 @@ class FittingPass:
 
     Attributes
     ----------
-    inputs : list of (a, nin)
-        Input of every layer, the last one included.
+    ahead : list of (2 a, nin)
+        Input of every layer, the last one included, and below it its change.
+    back : list of (2 a, nout)
+        Gradient by what goes into a hidden layer's activation, and below it dE by the same.
     slopes, curves : lists of (a, nout)
         First and second derivative of the activation.
-    outer, received : lists of (a, nout)
-        dE/dy and dE/dz of every hidden layer, y its activation and z what goes into it.
+    outer : list of (a, nout)
+        dE by a hidden layer's activation.
     energy : (a,)
         Output.
     gradient : (a, nin)
         dE/dD.
     """
 
-    inputs: list[Floats] = field(default_factory=list)
+    ahead: list[Floats] = field(default_factory=list)
+    back: list[Floats] = field(default_factory=list)
     slopes: list[Floats] = field(default_factory=list)
     curves: list[Floats] = field(default_factory=list)
     outer: list[Floats] = field(default_factory=list)
-    received: list[Floats] = field(default_factory=list)
     energy: Floats = field(default_factory=lambda: np.empty(0))
     gradient: Floats = field(default_factory=lambda: _NOTHING)
 
@@ -63,29 +65,35 @@ def evaluate(net: Net, d: Floats, first: Floats | None = None) -> FittingPass:
     first : (a, nout), optional
         What else the first layer adds before its activation.
     """
-    found = FittingPass(inputs=[d])
-    x = d
+    atoms = len(d)
+    found = FittingPass(ahead=[np.empty((2 * atoms, d.shape[1]))])
+    found.ahead[0][:atoms] = d
     for k, (weight, bias) in enumerate(net[:-1]):
-        z = x @ weight
-        y, slope = np.empty_like(z), np.empty_like(z)
+        x, nout = found.ahead[k][:atoms], weight.shape[1]
+        z, slope = x @ weight, np.empty((atoms, nout))
+        y = np.empty((2 * atoms, nout))
         skip = _skips(k, weight)
         term = first if k == 0 and first is not None else _NOTHING
         # z is not needed once its activation is known
-        activate(z, bias, term, x if skip else y, skip, y, slope, z)
-        found.inputs.append(y)
+        kernels.activate(z, bias, term, x if skip else z, skip, y[:atoms], slope)
+        found.ahead.append(y)
         found.slopes.append(slope)
         found.curves.append(z)
-        x = y
     weight, bias = net[-1]
+    x = found.ahead[-1][:atoms]
     found.energy = x @ weight[:, 0] + bias[0]
-    g: Floats = np.broadcast_to(weight[:, 0], x.shape)
+    g: Floats = np.empty(x.shape)
+    g[:] = weight[:, 0]
     for k in reversed(range(len(net) - 1)):
         weight = net[k][0]
-        through = g * found.slopes[k]
+        both = np.empty((2 * atoms, weight.shape[1]))
+        np.multiply(g, found.slopes[k], out=both[atoms:])
         found.outer.insert(0, g)
-        found.received.insert(0, through)
-        back = through @ weight.T
-        g = back + g if _skips(k, weight) else back
+        found.back.insert(0, both)
+        back = both[atoms:] @ weight.T
+        if _skips(k, weight):
+            back += g
+        g = back
     found.gradient = g
     return found
 
@@ -109,28 +117,35 @@ def backward(
     by_first : (a, nout)
         Gradient by the first layer before its activation.
     """
-    hidden = len(net) - 1
-    turns, inner = [turn], []
+    hidden, atoms = len(net) - 1, len(by_energy)
+    found.ahead[0][atoms:] = turn
+    inner = []
     for k, (weight, _) in enumerate(net[:-1]):
-        before = turns[-1] @ weight
-        inner.append(before)
-        after = before * found.slopes[k]
-        turns.append(after + turns[-1] if _skips(k, weight) else after)
+        change = found.ahead[k][atoms:]
+        inner.append(change @ weight)
+        after = found.ahead[k + 1][atoms:]
+        np.multiply(inner[k], found.slopes[k], out=after)
+        if _skips(k, weight):
+            after += change
     weight = net[-1][0]
     to_weight, to_bias = gradient[-1]
-    to_weight[:, 0] = by_energy @ found.inputs[-1] + turns[-1].sum(axis=0)
+    last = found.ahead[-1]
+    to_weight[:, 0] = by_energy @ last[:atoms] + last[atoms:].sum(axis=0)
     to_bias[0] = by_energy.sum()
     bar = by_energy[:, None] * weight[:, 0]
     before = bar
     for k in reversed(range(hidden)):
         weight = net[k][0]
         to_weight, to_bias = gradient[k]
-        before = bar * found.slopes[k] + found.outer[k] * found.curves[k] * inner[k]
-        np.matmul(found.inputs[k].T, before, out=to_weight)
-        to_weight += turns[k].T @ found.received[k]
-        before.sum(axis=0, out=to_bias)
+        before = found.back[k][:atoms]
+        kernels.reverse(bar, found.slopes[k], found.outer[k], found.curves[k], inner[k], before,
+                        to_bias)
+        # by values and by changes in one product
+        np.matmul(found.ahead[k].T, found.back[k], out=to_weight)
         back = before @ weight.T
-        bar = bar + back if _skips(k, weight) else back
+        if _skips(k, weight):
+            back += bar
+        bar = back
     return bar, before
 
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from nvnmd import training_kernels as kernels
 from nvnmd.atom_kernels import describe, describe_backward
+from nvnmd.embedding_kernels import TILE, store_size
 from nvnmd.fitting_training import FittingPass, backward, evaluate
 from nvnmd.float_model import nix
 from nvnmd.float_types import TypeTerms
@@ -106,27 +107,33 @@ class FloatPass:
         """
         rows, pairs = len(batch.kinds), len(batch.rij)
         self._gains = np.empty((0, self._m1)) if types is None else types.gains
-        nets, depth = self._nets(numbers), 2 * int(self._widths.sum())
-        radial, store = self._array("radial", pairs, 4), self._array("store", pairs * depth)
-        features = store[len(store) - 2 * pairs * self._m1 :].reshape(-1, 2, self._m1)
+        nets = self._nets(numbers)
+        r4, slopes = self._array("r4", pairs, 4), self._array("slopes", pairs, 3)
+        store, features = self._kept_of(pairs)
 
         def embeddings(part: int) -> None:
             for t, low, high in self._share(batch, part):
                 kernels.embed(
                     low, high, batch.kinds, batch.centers, batch.rij, self._mean, self._deviation,
-                    *self._range, nets[t], self._widths, radial, store)
+                    *self._range, nets[t], self._widths, r4, slopes, store, features)
 
         self._map(embeddings, range(_PARTS))
+        if types is not None:
+            scaled = self._array("scaled", *features.shape)
+            self._each(lambda low, high: kernels.apply_gains(
+                low, high, batch.gain_of, self._gains, features, scaled), pairs)
+            features = scaled
+        self._features = features
         empty = self._empty_features(nets)
         gr, dgr = (self._array(name, rows, 4, self._m1) for name in ("gr", "dgr"))
         self._each(
             lambda low, high: kernels.gather(
-                low, high, batch.kinds, batch.begin, batch.counts, batch.neighbors, batch.rij,
-                self._gains, empty, self._sel, self._scale, radial, features, gr), rows)
+                low, high, batch.kinds, batch.begin, batch.counts, batch.slots, empty,
+                self._sel, self._scale, r4, features, gr), rows)
         d = self._array("d", rows, self._m1 * self._m2)
-        describe(gr, gr, self._m2, d, np.empty_like(d))
+        describe(gr, gr, self._m2, d, self._array("unused", *d.shape))
         atomic = self._t_bias[batch.kinds]
-        dd = np.empty_like(d)
+        dd = self._array("dd", *d.shape)
         self._passes: list[tuple[slice, FittingPass]] = []
         for t, rows_of_net in enumerate(self._blocks(batch, numbers)):
             first = None if types is None else types.first[batch.kinds]
@@ -140,12 +147,12 @@ class FloatPass:
         pair = self._array("pair", pairs, 3)
         self._each(
             lambda low, high: kernels.pair_gradients(
-                low, high, batch.kinds, batch.centers, batch.neighbors, batch.rij,
-                len(self._t_bias), self._gains, radial, features, dgr, pair), pairs)
-        force, virial = np.zeros((rows, 3)), np.zeros((frames + 1, 3, 3))
+                low, high, batch.centers, batch.neighbors, batch.shared, batch.rij, r4,
+                slopes, features, dgr, pair), pairs)
+        force, virial = np.zeros((rows, 3)), np.zeros((frames, 3, 3))
         kernels.scatter(batch.frames, batch.centers, batch.neighbors, batch.rij, pair, force,
                         virial)
-        return FloatOutputs(atomic, force, virial[:frames])
+        return FloatOutputs(atomic, force, virial)
 
     def backward(
         self,
@@ -154,7 +161,8 @@ class FloatPass:
         by_atomic: Floats,
         by_force: Floats,
         by_virial: Floats,
-    ) -> tuple[TrainedNumbers, Floats, Floats]:
+        gradient: TrainedNumbers,
+    ) -> tuple[Floats, Floats]:
         """Gradient of a loss by the weights, after `forward` of the same batch.
 
         Parameters
@@ -165,30 +173,29 @@ class FloatPass:
             The batch.
         by_atomic, by_force, by_virial : (a,), (a, 3), (f, 3, 3)
             Gradients of the loss by the model's outputs.
+        gradient : TrainedNumbers
+            Where the gradient by the weights goes; not what belongs to the types' nets.
 
         Returns
         -------
-        gradient : TrainedNumbers
-            By the weights; zero where the types' nets stand.
         by_gains, by_first : (ntypes * ntypes, M1), (ntypes, nout)
             Version 1: by what the types contribute.
         """
         rows, pairs = len(batch.kinds), len(batch.rij)
-        depth = 2 * int(self._widths.sum())
-        radial, store = self._array("radial", pairs, 4), self._array("store", pairs * depth)
-        features = store[len(store) - 2 * pairs * self._m1 :].reshape(-1, 2, self._m1)
+        r4, slopes = self._array("r4", pairs, 4), self._array("slopes", pairs, 3)
         gr, dgr = (self._array(name, rows, 4, self._m1) for name in ("gr", "dgr"))
-        # rows without an atom have a frame of their own, which nothing depends on
-        by_virial = np.concatenate([by_virial, np.zeros((1, 3, 3))])
         rates, turn = self._array("rates", pairs, 4), self._array("turn", *gr.shape)
         self._each(
+            lambda low, high: kernels.pair_rates(
+                low, high, batch.frames, batch.centers, batch.neighbors, batch.rij, slopes,
+                by_force, by_virial, rates), pairs)
+        self._each(
             lambda low, high: kernels.tangents(
-                low, high, batch.kinds, batch.frames, batch.begin, batch.counts, batch.neighbors,
-                batch.rij, len(self._t_bias), self._gains, radial, features, by_force, by_virial,
-                self._scale, rates, turn), rows)
-        d_turn = np.empty_like(self._dd)
-        describe(gr, turn, self._m2, np.empty_like(d_turn), d_turn)
-        gradient, by_d = numbers.zeros(), np.empty_like(self._dd)
+                low, high, batch.begin, batch.counts, batch.slots, r4, self._features, rates,
+                self._scale, turn), rows)
+        d_turn = self._array("d_turn", *self._dd.shape)
+        describe(gr, turn, self._m2, self._array("unused", *d_turn.shape), d_turn)
+        by_d = self._array("by_d", *self._dd.shape)
         by_first = np.zeros((len(self._t_bias), numbers.fitting[0][0][1].size))
         for t, (block, found) in enumerate(self._passes):
             by_d[block], by_layer = backward(
@@ -200,7 +207,7 @@ class FloatPass:
         describe_backward(gr, by_d, self._m2, self._scale, by_gr)
         describe_backward(turn, self._dd, self._m2, self._scale, by_gr)
         by_gains = self._embedding_gradient(numbers, batch, by_gr, dgr, gradient)
-        return gradient, by_gains, by_first
+        return by_gains, by_first
 
     def _embedding_gradient(
         self,
@@ -211,9 +218,9 @@ class FloatPass:
         gradient: TrainedNumbers,
     ) -> Floats:
         """Fill in the embedding nets' gradient; return that by the gains."""
-        pairs, depth = len(batch.rij), 2 * int(self._widths.sum())
-        radial, rates = self._array("radial", pairs, 4), self._array("rates", pairs, 4)
-        store = self._array("store", pairs * depth)
+        pairs = len(batch.rij)
+        r4, rates = self._array("r4", pairs, 4), self._array("rates", pairs, 4)
+        store, features = self._kept_of(pairs)
         nets = self._nets(numbers)
         to_nets = np.zeros((_PARTS, *nets.shape))
         to_gains = np.zeros((_PARTS, *self._gains.shape))
@@ -221,18 +228,19 @@ class FloatPass:
         def part(k: int) -> None:
             for t, low, high in self._share(batch, k):
                 kernels.embed_backward(
-                    low, high, batch.kinds, batch.centers, batch.neighbors, batch.rij,
-                    len(self._t_bias), self._gains, radial, rates, by_gr, dgr, nets[t],
-                    self._widths, store, to_nets[k, t], to_gains[k])
+                    low, high, batch.centers, batch.neighbors, batch.shared, batch.gain_of,
+                    self._gains, r4, rates, by_gr, dgr, nets[t], self._widths, store, features,
+                    to_nets[k, t], to_gains[k])
 
         self._map(part, range(_PARTS))
         absent = (self._sel - batch.counts).astype(np.float64)
         for t, net in enumerate(nets):
-            by_g = np.zeros((len(self._empty_s), self._m1))
+            by_g = np.zeros((TILE, self._m1))
             for c, s in enumerate(self._empty_s):
                 here = batch.kinds == c
                 by_g[c] = s * (absent[here, t] @ by_gr[here, 0])
-            kernels.embed_points_backward(by_g, net, self._widths, self._empty[t], to_nets[0, t])
+            kernels.embed_points_backward(
+                by_g, net, self._widths, self._empty[t], self._of_empty[t], to_nets[0, t])
         self._nets(gradient)[:] = to_nets.sum(axis=0)
         return to_gains.sum(axis=0)
 
@@ -243,17 +251,19 @@ class FloatPass:
 
     def _empty_features(self, nets: Floats) -> Floats:
         """What an empty slot adds to the first row of GR, (ntypes, blocks, M1)."""
-        points = len(self._empty_s)
-        self._empty = np.empty((len(nets), 2 * int(self._widths.sum()) * points))
-        for net, store in zip(nets, self._empty, strict=True):
-            kernels.embed_points(self._empty_s, net, self._widths, store)
-        g = self._empty[:, -2 * points * self._m1 :].reshape(len(nets), points, 2, self._m1)
-        return np.ascontiguousarray(np.swapaxes(self._empty_s[:, None] * g[:, :, 0], 0, 1))
+        points = np.zeros(TILE)
+        points[: len(self._empty_s)] = self._empty_s
+        self._empty = np.empty((len(nets), store_size(self._widths)))
+        self._of_empty = np.empty((len(nets), TILE, 2, self._m1))
+        for t, net in enumerate(nets):
+            kernels.embed_points(points, net, self._widths, self._empty[t], self._of_empty[t])
+        g = self._of_empty[:, : len(self._empty_s), 0]
+        return np.ascontiguousarray(np.swapaxes(self._empty_s[:, None] * g, 0, 1))
 
     def _share(self, batch: PairLists, part: int) -> list[tuple[int, int, int]]:
-        """One part of the pairs: block, first and last of each range."""
+        """One part of the pairs: block, first and last tile of each range."""
         ranges = []
-        for t, (low, high) in enumerate(pairwise(batch.blocks)):
+        for t, (low, high) in enumerate(pairwise(batch.blocks // TILE)):
             first, last = (low + (high - low) * k // _PARTS for k in (part, part + 1))
             if last > first:
                 ranges.append((t, int(first), int(last)))
@@ -265,6 +275,11 @@ class FloatPass:
             return [slice(0, len(batch.kinds))]
         ends = np.searchsorted(batch.kinds, np.arange(len(numbers.fitting) + 1))
         return [slice(low, high) for low, high in pairwise(ends)]
+
+    def _kept_of(self, pairs: int) -> tuple[Floats, Floats]:
+        """What the embedding nets keep: layers of every tile, features of every pair."""
+        return (self._array("store", pairs // TILE, store_size(self._widths)),
+                self._array("features", pairs, 2, self._m1))
 
     def _array(self, name: str, *shape: int) -> Floats:
         """Space that is kept between steps, at least as long as asked for."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,8 +23,8 @@ class FramePairs:
 
     Attributes
     ----------
-    order : (n,) int64
-        Input index of each atom sorted by type.
+    order, types : (n,) int64
+        Input index of each atom sorted by type; these types.
     counts : (n, blocks) int64
         Neighbours per sorted atom and block of slots: per type in version 0, one block in 1.
     center, neighbor : (p,) int32
@@ -35,6 +36,7 @@ class FramePairs:
     """
 
     order: NDArray[np.int64]
+    types: NDArray[np.int64]
     counts: NDArray[np.int64]
     center: NDArray[np.int32]
     neighbor: NDArray[np.int32]
@@ -54,6 +56,7 @@ class FramePairs:
         first = np.searchsorted(block, np.arange(counts.shape[1]))
         return cls(
             order=near.order,
+            types=near.center_types,
             counts=counts,
             center=center.astype(np.int32),
             neighbor=near.index[center, slot],
@@ -64,8 +67,16 @@ class FramePairs:
 
     @property
     def nbytes(self) -> int:
-        """Memory taken, in bytes."""
-        return self.rij.nbytes + 16 * len(self.rij) + self.counts.nbytes + self.order.nbytes
+        """Memory taken, in bytes, with `mates`."""
+        return (self.rij.nbytes + 20 * len(self.rij) + self.counts.nbytes + self.order.nbytes
+                + self.types.nbytes)
+
+    @cached_property
+    def mates(self) -> NDArray[np.int32]:
+        """The other side of each pair; see `nvnmd.pair_mates`, which needs numba."""
+        from nvnmd.pair_mates import pair_mates
+
+        return pair_mates(self.types, self.counts, self.center, self.neighbor, self.kind, self.rij)
 
 
 class NeighborCache:

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from nvnmd import type_training
 from nvnmd.adam import Adam
-from nvnmd.batches import Batch
+from nvnmd.batches import Labels
 from nvnmd.float_training import FloatOutputs, FloatPass
-from nvnmd.loss_terms import size_factors
-from nvnmd.pair_lists import PairLists, pair_lists
+from nvnmd.loss_terms import TERMS, size_factors
+from nvnmd.pair_lists import PairBatch, PairPart
 from nvnmd.tf_loss import Found, squared_errors
 from nvnmd.tf_runtime import tf
 from nvnmd.trained_numbers import TrainedNumbers
@@ -69,10 +69,13 @@ class CompiledFloatModel:
         self.relative_f = relative_f
         self._numbers = TrainedNumbers(weights)
         self._trained = _trained(self._numbers, train_embedding, train_fitting, train_types)
-        self._adam = Adam(len(self._trained), gradient_max_norm)
+        count = len(self._numbers.vector[self._trained])
+        self._adam = Adam(count, gradient_max_norm)
+        self._gradient = self._numbers.zeros()
         self._pass = FloatPass(
             weights, sel=sel, rcut=rcut, rcut_smth=rcut_smth, axis_neuron=axis_neuron
         )
+        self._squares = tf.function(self._errors, autograph=False, reduce_retracing=True)
         self._loss_gradient = tf.function(self._slopes, autograph=False, reduce_retracing=True)
 
     @property
@@ -97,25 +100,38 @@ class CompiledFloatModel:
         """
         self._adam.set_moments(moments)
 
-    def predict(self, batch: Batch) -> tuple[NDArray, NDArray, NDArray, NDArray]:
-        """Return energies (f,), atomic energies (a,), forces (a, 3), virials (f, 3, 3)."""
-        found = self._forward(batch)[1]
-        frames = batch.layout.frames
-        energy = np.bincount(batch.frame, weights=found.atomic, minlength=frames)[:frames]
-        return energy, found.atomic, found.force, found.virial
+    def predict(self, batch: PairBatch) -> tuple[NDArray, NDArray, NDArray, NDArray]:
+        """Return energies (f,), atomic energies (a,), forces (a, 3), virials (f, 3, 3).
 
-    def squared_errors(self, batch: Batch) -> NDArray[np.float64]:
+        Atoms are sorted by type, those of one type in the order of the frames.
+        """
+        found = [self._forward(part) for part in batch.parts]
+        energy = [np.bincount(part.frame, weights=one.atomic)
+                  for part, one in zip(batch.parts, found, strict=True)]
+        order = np.argsort(np.concatenate([part.pairs.kinds for part in batch.parts]),
+                           kind="stable")
+        return (
+            np.concatenate(energy),
+            np.concatenate([one.atomic for one in found])[order],
+            np.concatenate([one.force for one in found])[order],
+            np.concatenate([one.virial for one in found]),
+        )
+
+    def squared_errors(self, batch: PairBatch) -> NDArray[np.float64]:
         """Return the mean squared errors (6,); see `nvnmd.tf_loss.squared_errors`."""
-        found = self._forward(batch)[1]
-        parts = (tf.constant(part) for part in (found.atomic, found.force, found.virial))
-        return self._errors(*parts, *_arguments(batch)).numpy()
+        errors = np.zeros(len(TERMS))
+        for part in batch.parts:
+            found = self._forward(part)
+            squares = self._squares(*_arguments(found, part, batch.natoms))
+            errors += part.share * squares.numpy()
+        return errors
 
-    def step(self, batch: Batch, prefactors: NDArray[np.float64], lr: float, step: int) -> None:
+    def step(self, batch: PairBatch, prefactors: NDArray[np.float64], lr: float, step: int) -> None:
         """Do one Adam step on the loss of a batch.
 
         Parameters
         ----------
-        batch : Batch
+        batch : PairBatch
             The frames.
         prefactors : (6,)
             Of `nvnmd.loss_terms.TERMS`; a term without a label counts as 0.
@@ -132,31 +148,41 @@ class CompiledFloatModel:
         """
         self.apply(self.gradient(batch, prefactors), lr, step)
 
-    def gradient(self, batch: Batch, prefactors: NDArray[np.float64]) -> NDArray[np.float64]:
+    def gradient(self, batch: PairBatch, prefactors: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the gradient of a batch's loss by all that is trained, in one row; see `step`."""
         scale = prefactors * batch.known * size_factors(batch.natoms)
-        pairs, found = self._forward(batch)
-        parts = (tf.constant(part) for part in (found.atomic, found.force, found.virial))
-        slopes = self._loss_gradient(*parts, *_arguments(batch), tf.constant(scale))
-        gradient, by_gains, by_first = self._pass.backward(
-            self._numbers, pairs, *(slope.numpy() for slope in slopes)
-        )
+        total: NDArray[np.float64] | None = None
+        sums: list[NDArray[np.float64]] = []
+        for part in batch.parts:
+            found = self._forward(part)
+            slopes = self._loss_gradient(
+                *_arguments(found, part, batch.natoms), tf.constant(scale * part.share))
+            more = self._pass.backward(
+                self._numbers, part.pairs, *(slope.numpy() for slope in slopes), self._gradient)
+            if total is None:
+                total, sums = self._gradient.vector.copy(), list(more)
+            else:
+                total += self._gradient.vector
+                for one, other in zip(sums, more, strict=True):
+                    one += other
+        assert total is not None
         if self._numbers.tweight is not None:
-            type_training.backward(self._numbers, by_gains, by_first, gradient)
-        return gradient.vector[self._trained]
+            self._gradient.vector[:] = total
+            type_training.backward(self._numbers, *sums, self._gradient)
+            total[:] = self._gradient.vector
+        return total[self._trained]
 
     def apply(self, gradient: NDArray[np.float64] | Tensor, lr: float, step: int) -> None:
         """Do what is left of `step` once the gradient is known."""
         change = self._adam.change(np.asarray(gradient), lr, step)
         self._numbers.vector[self._trained] += change
 
-    def _forward(self, batch: Batch) -> tuple[PairLists, FloatOutputs]:
-        """Evaluate a batch."""
-        pairs = pair_lists(batch)
+    def _forward(self, part: PairPart) -> FloatOutputs:
+        """Evaluate some frames."""
         types = None
         if self._numbers.tweight is not None:
             types = type_training.evaluate(self._numbers)
-        return pairs, self._pass.forward(self._numbers, pairs, batch.layout.frames, types)
+        return self._pass.forward(self._numbers, part.pairs, len(part.energy), types)
 
     def _errors(
         self,
@@ -164,21 +190,19 @@ class CompiledFloatModel:
         force: Tensor,
         virial: Tensor,
         frame: Tensor,
-        frames: Tensor,
         labels: dict[str, Tensor],
         natoms: Tensor,
     ) -> Tensor:
         """Mean squared errors (6,) of what the model found."""
+        frames = tf.shape(virial)[0]
 
         def by_frame(values: Tensor) -> Tensor:
-            return tf.math.unsorted_segment_sum(values, frame, frames + 1)[:frames]
+            return tf.math.unsorted_segment_sum(values, frame, frames)
 
-        # Rows without an atom have no force and no label: they add nothing to the sum.
         energy = by_frame(atomic[:, None])[:, 0]
         return squared_errors(
             Found(energy=energy, atomic=atomic, force=force, virial=virial),
             labels, natoms, by_frame, self.relative_f,
-            present=tf.cast(frame < frames, tf.float64),
         )
 
     def _slopes(self, atomic: Tensor, force: Tensor, virial: Tensor, *args: Any) -> list[Tensor]:
@@ -191,21 +215,20 @@ class CompiledFloatModel:
         return tape.gradient(loss, found, unconnected_gradients="zero")
 
 
-def _arguments(batch: Batch) -> tuple[Any, ...]:
-    """Return what `_errors` takes beyond the model's outputs, as tensors."""
-    labels = {"energy": batch.energy, "force": batch.force, "virial": batch.virial}
-    labels |= batch.atom_labels
+def _arguments(found: FloatOutputs, part: Labels, natoms: float) -> tuple[Any, ...]:
+    """Return what `_errors` takes, as tensors: a graph takes arrays, too, but more slowly."""
+    labels = {"energy": part.energy, "force": part.force, "virial": part.virial}
+    labels |= part.atom_labels
     return (
-        tf.constant(batch.frame),
-        tf.constant(batch.layout.frames),
+        *(tf.constant(one) for one in (found.atomic, found.force, found.virial, part.frame)),
         {name: tf.constant(array) for name, array in labels.items()},
-        tf.constant(batch.natoms, tf.float64),
+        tf.constant(natoms, tf.float64),
     )
 
 
 def _trained(
     numbers: TrainedNumbers, embedding: bool, fitting: Sequence[bool] | None, types: bool
-) -> NDArray[np.int64]:
+) -> NDArray[np.int64] | slice:
     """Return the places of what is trained in the vector of all numbers."""
     chosen = numbers.zeros()
     layers = [True] * len(numbers.fitting[0]) if fitting is None else list(fitting)
@@ -220,4 +243,6 @@ def _trained(
     for net in kept:
         for weight, bias in net:
             weight[:], bias[:] = 1.0, 1.0
+    if chosen.vector.all():
+        return slice(None)
     return np.flatnonzero(chosen.vector)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +49,9 @@ from nvnmd.workers import (
     with_shared_weights,
 )
 
+if TYPE_CHECKING:
+    from nvnmd.pair_lists import PairBatch
+
 # XLA takes some seconds to compile each layout; trainings with fewer steps per layout do not earn
 # them back.
 XLA_STEPS = 1500
@@ -81,7 +84,7 @@ class CnnResult:
 class _Part:
     """A part of the data (training or validation) with its sampler and layouts.
 
-    With `exact`, batches have no row to spare, for models that need not be compiled per layout.
+    With `listed`, batches are those of the compiled passes.
     """
 
     def __init__(
@@ -96,21 +99,20 @@ class _Part:
         place: Place = Place(),  # noqa: B008
         merged: bool = False,
     ) -> None:
-        self.cache, self.exact = cache, False
-        self._counts = [np.bincount(s.types, minlength=cache.ntypes) for s in systems]
+        self.cache, self.listed = cache, False
         self.frames = FrameDraws(systems, batch_sizes, seed, place, merged=merged,
                                  auto_prob=auto_prob, sys_probs=sys_probs)
         self.layouts = make_layouts(systems, self.frames.sizes, slots.tolist(),
                                     ntypes=cache.ntypes, mates=self.frames.mates)
         self.sampler = self.frames.sampler
 
-    def draw(self) -> Batch:
+    def draw(self) -> Batch | PairBatch:
         which, frames = self.frames()
-        layout = self.layouts[which[0]]
-        if self.exact:
-            atoms = np.sum([self._counts[one] for one in which], axis=0)
-            layout = replace(layout, atoms=tuple(atoms.tolist()))
-        return pack(self.cache, which, frames, layout)
+        if self.listed:
+            from nvnmd.pair_lists import pack_pairs
+
+            return pack_pairs(self.cache, which, frames)
+        return pack(self.cache, which, frames, self.layouts[which[0]])
 
 
 def train_cnn(
@@ -249,7 +251,7 @@ def _train(
     compiled = _compiled(config, weights, switches, xla, log)
     for part in (train_part, valid_part):
         if part is not None:
-            part.exact = compiled is not None
+            part.listed = compiled is not None
     model = compiled or model_class(
         weights,
         sel=config.descriptor.sel,

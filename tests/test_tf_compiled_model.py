@@ -7,7 +7,6 @@ import pytest
 from float_cases import RCUT, RCUT_SMTH, SEL, alloy, random_weights
 from type_models import type_weights
 
-from nvnmd.adam import BETA1, BETA2, EPSILON, Adam
 from nvnmd.batches import Layout, pack
 from nvnmd.data import System
 from nvnmd.frame_pairs import NeighborCache, largest_counts
@@ -15,6 +14,8 @@ from nvnmd.frame_pairs import NeighborCache, largest_counts
 pytest.importorskip("tensorflow", reason="TensorFlow is not installed")
 pytest.importorskip("numba", reason="numba is not installed")
 
+from nvnmd.adam import BETA1, BETA2, EPSILON, Adam
+from nvnmd.pair_lists import pack_pairs
 from nvnmd.tf_compiled_model import CompiledFloatModel
 from nvnmd.tf_model import TfFloatModel
 
@@ -36,33 +37,34 @@ def labelled(frames=3, ntypes=2):
     )
 
 
-def both(weights, system, sel, spare=0, **options):
-    """The two models and a batch."""
+def both(weights, system, sel, **options):
+    """The two models and a batch for each."""
     names = "ABCDEF"[: weights.ntypes]
     cache = NeighborCache([system], sel, RCUT, tuple(names), shared=weights.version == 1)
-    counts = np.bincount(system.types, minlength=weights.ntypes) * 3 + spare
+    counts = np.bincount(system.types, minlength=weights.ntypes) * 3
     layout = Layout(3, tuple(counts.tolist()), tuple(largest_counts(cache).tolist()))
     settings = {"sel": sel, "rcut": RCUT, "rcut_smth": RCUT_SMTH} | options
-    batch = pack(cache, 0, [2, 0, 1], layout)
-    return CompiledFloatModel(weights, **settings), TfFloatModel(weights, **settings), batch
+    batches = pack_pairs(cache, 0, [2, 0, 1]), pack(cache, 0, [2, 0, 1], layout)
+    return CompiledFloatModel(weights, **settings), TfFloatModel(weights, **settings), batches
 
 
 CASES = {
     "version 0": (random_weights(), SEL, {}),
-    "other widths": (random_weights(neuron=(3, 6, 6, 12), hidden=(20, 24)), SEL, {"spare": 3}),
+    "other widths": (random_weights(neuron=(3, 6, 6, 12), hidden=(20, 24)), SEL, {}),
     "more slots than needed": (random_weights(), (30, 40), {"axis_neuron": 4, "relative_f": 0.5}),
     "fitting nets only": (random_weights(), SEL, {"train_embedding": False}),
     "some layers": (random_weights(), SEL, {"train_fitting": (False, True, False, True)}),
 }
 
 
-def compare(fast, graph, batch):
-    for ours, theirs in zip(fast.predict(batch), graph.predict(batch), strict=True):
+def compare(fast, graph, batches):
+    pairs, padded = batches
+    for ours, theirs in zip(fast.predict(pairs), graph.predict(padded), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-11)
     np.testing.assert_allclose(
-        fast.squared_errors(batch), graph.squared_errors(batch), rtol=1e-11)
-    ours = fast.gradient(batch, PREFACTORS)
-    theirs = graph.gradient(batch, PREFACTORS).numpy()
+        fast.squared_errors(pairs), graph.squared_errors(padded), rtol=1e-11)
+    ours = fast.gradient(pairs, PREFACTORS)
+    theirs = graph.gradient(padded, PREFACTORS).numpy()
     scale = np.abs(theirs).max()
     assert scale > 1e-3
     np.testing.assert_allclose(ours, theirs, rtol=1e-10, atol=1e-13 * scale)
@@ -72,22 +74,65 @@ def compare(fast, graph, batch):
 @pytest.mark.parametrize("name", CASES)
 def test_gradients_of_version_0(name):
     weights, sel, options = CASES[name]
-    fast, graph, batch = both(weights, labelled(), sel, **options)
-    compare(fast, graph, batch)
+    fast, graph, batches = both(weights, labelled(), sel, **options)
+    assert len(batches[0].parts) == 1
+    compare(fast, graph, batches)
+
+
+@pytest.mark.parametrize("atoms", [1, 16])
+def test_frames_in_parts(atoms, monkeypatch):
+    """One frame after another, or two and one."""
+    monkeypatch.setattr("nvnmd.pair_lists.PART_ATOMS", atoms)
+    for weights, ntypes, sel, m2 in ((random_weights(), 2, SEL, 4),
+                                     (type_weights(np.random.default_rng(4)), 3, (50,), 2)):
+        fast, graph, batches = both(weights, labelled(ntypes=ntypes), sel, axis_neuron=m2)
+        assert len(batches[0].parts) == (3 if atoms == 1 else 2)
+        compare(fast, graph, batches)
+
+
+def test_shared_pairs():
+    """Pairs of one type are listed once, images of an atom itself too; the rest for each side."""
+    system = labelled()
+    cache = NeighborCache([system], SEL, RCUT, ("A", "B"))
+    near = cache.pairs(0, 1)
+    same = near.types[near.center] == near.types[near.neighbor]
+    assert (near.center[same] == near.neighbor[same]).any()
+    np.testing.assert_array_equal(near.mates >= 0, same)
+    mates = near.mates[same]
+    np.testing.assert_array_equal(near.mates[mates], np.flatnonzero(same))
+    np.testing.assert_array_equal(near.center[mates], near.neighbor[same])
+    np.testing.assert_allclose(near.rij[mates], -near.rij[same], atol=1e-12)
+    lists = pack_pairs(cache, 0, [1]).parts[0].pairs
+    assert lists.shared.sum() == same.sum() // 2
+    assert (lists.centers >= 0).sum() == len(same) - same.sum() // 2
+
+
+def test_pairs_whose_other_side_is_missing():
+    """Where neighbours were dropped a pair may have one side only; it then stands for itself."""
+    system = labelled()
+    cache = NeighborCache([system], (9, 9), RCUT, ("A", "B"), overflow="truncate")
+    near = cache.pairs(0, 1)
+    same = near.types[near.center] == near.types[near.neighbor]
+    assert (near.mates[same] < 0).any() and (near.mates >= 0).any()
+    weights = random_weights()
+    settings = {"sel": (9, 9), "rcut": RCUT, "rcut_smth": RCUT_SMTH}
+    batch = pack(cache, 0, [1], Layout(1, (4, 4), (9, 9)))
+    compare(CompiledFloatModel(weights, **settings), TfFloatModel(weights, **settings),
+            (pack_pairs(cache, 0, [1]), batch))
 
 
 @pytest.mark.parametrize("options", [{}, {"train_embedding": False}, {"train_types": False}])
 def test_gradients_of_version_1(options):
     weights = type_weights(np.random.default_rng(4))
-    fast, graph, batch = both(weights, labelled(ntypes=3), (50,), axis_neuron=2, **options)
-    compare(fast, graph, batch)
+    fast, graph, batches = both(weights, labelled(ntypes=3), (50,), axis_neuron=2, **options)
+    compare(fast, graph, batches)
 
 
 def test_steps_are_those_of_the_graph():
-    fast, graph, batch = both(random_weights(), labelled(), SEL, gradient_max_norm=0.5)
+    fast, graph, (pairs, padded) = both(random_weights(), labelled(), SEL, gradient_max_norm=0.5)
     for step in (1, 2, 3):
-        fast.step(batch, PREFACTORS, 1e-3, step)
-        graph.step(batch, PREFACTORS, 1e-3, step)
+        fast.step(pairs, PREFACTORS, 1e-3, step)
+        graph.step(padded, PREFACTORS, 1e-3, step)
     for name, array in graph.weights.arrays().items():
         np.testing.assert_allclose(fast.weights.arrays()[name], array, atol=1e-10, err_msg=name)
     for name, array in graph.moments.items():
@@ -95,7 +140,7 @@ def test_steps_are_those_of_the_graph():
 
 
 def test_threads_change_no_bit(monkeypatch):
-    fast, _, batch = both(random_weights(), labelled(), SEL)
+    fast, _, (batch, _) = both(random_weights(), labelled(), SEL)
     gradients = []
     for threads in ("1", "2", "3"):
         monkeypatch.setenv("OMP_NUM_THREADS", threads)
