@@ -3,6 +3,7 @@
     python benchmarks/training.py --gete FOLDER --water FOLDER [FOLDER ...] [--peer PYTHON]
         [--systems gete water] [--batch 1 4] [--stages cnn qnn] [--steps-cnn 400] [--steps-qnn 60]
         [--threads 1] [--repeat 1] [--target-gete 0.4] [--target-water 0.6] [--keep FOLDER]
+        [--first]
 
 Both sides read the same input document and the same data, run one after the other, on the same
 number of threads and pinned to as many cores. Per run three figures: seconds of the whole process
@@ -11,7 +12,10 @@ as the program's own log gives them (compilation included), and the same of the 
 where everything is compiled. Processor times stand beside the wall times: on a busy machine they
 say more; that of the second half is read when rows of `lcurve.out` appear. A stage's time to a
 force RMSE counts from the process's start to the first row of its `lcurve.out` at which the mean
-of the last five rows is below the target.
+of the last five rows is at most the target; by default that is the lowest that both sides reach.
+
+Before the figures a few steps of each stage run once, so that compiled passes lie on disk as they
+do after the first run of an installation; --first measures that first run instead.
 """
 
 from __future__ import annotations
@@ -52,13 +56,17 @@ class Run:
     late_cpu: float
     rows: list[tuple[int, float, float, float]] = field(default_factory=list)
 
-    def reached(self, target: float) -> float | None:
-        """Seconds until the force RMSE was below the target, None if it never was."""
+    def means(self) -> list[tuple[float, float]]:
+        """Seconds, and the force RMSE as the mean of the last rows."""
+        found = []
         for end in range(AVERAGED_ROWS, len(self.rows) + 1):
             some = [rmse for *_, rmse in self.rows[end - AVERAGED_ROWS : end]]
-            if sum(some) / AVERAGED_ROWS <= target:
-                return self.rows[end - 1][1]
-        return None
+            found.append((self.rows[end - 1][1], sum(some) / AVERAGED_ROWS))
+        return found
+
+    def reached(self, target: float) -> float | None:
+        """Seconds until the force RMSE was at most the target, None if it never was."""
+        return next((seconds for seconds, rmse in self.means() if rmse <= target), None)
 
 
 def document(name: str, folders: list[Path], stage: str, batch: int, steps: int) -> dict:
@@ -105,13 +113,14 @@ def new_rows(file: Path, known: list, seconds: float, pid: int) -> None:
                           float(row[names.index("rmse_f_trn")])))
 
 
-def watch(command: list[str], folder: Path, curve: Path, threads: int, log: Path) -> Run:
-    """Run a command to its end on some cores."""
+def watch(command: list[str], folder: Path, curve: Path, threads: int, log: Path,
+          extra: dict[str, str] | None = None) -> Run:
+    """Run a command to its end on some cores, with `extra` in its environment."""
     count = str(threads)
     env = dict(os.environ, OMP_NUM_THREADS=count, OPENBLAS_NUM_THREADS=count,
                DP_INTRA_OP_PARALLELISM_THREADS=count, DP_INTER_OP_PARALLELISM_THREADS=count,
                TF_NUM_INTRAOP_THREADS=count, TF_NUM_INTEROP_THREADS=count,
-               NUMBA_NUM_THREADS=count, TF_CPP_MIN_LOG_LEVEL="2")
+               NUMBA_NUM_THREADS=count, TF_CPP_MIN_LOG_LEVEL="2", **(extra or {}))
     cores = sorted(os.sched_getaffinity(0))[-threads:]
     rows: list[tuple[int, float, float, float]] = []
     begin = time.monotonic()
@@ -143,11 +152,11 @@ def theirs(python: str, folder: Path, stage: str, threads: int) -> Run:
     return timed(run, [(int(step), float(seconds)) for step, seconds in pieces])
 
 
-def ours(folder: Path, stage: str, threads: int) -> Run:
+def ours(folder: Path, stage: str, threads: int, extra: dict[str, str] | None = None) -> Run:
     """One stage of this project."""
     log = folder / f"{stage}.log"
     run = watch([sys.executable, "-m", "nvnmd", f"train-{stage}", f"{stage}.json"], folder,
-                folder / f"nvnmd_{stage}" / "lcurve.out", threads, log)
+                folder / f"nvnmd_{stage}" / "lcurve.out", threads, log, extra)
     pieces, last = [], 0
     for step, seconds in re.findall(r"step +(\d+):.* ([\d.]+) s/step", log.read_text()):
         pieces.append((int(step), float(seconds) * (int(step) - last)))
@@ -197,13 +206,32 @@ def case(args: argparse.Namespace, name: str, batch: int, stage: str, work: Path
               f"loop {a.loop / a.steps / (b.loop / b.steps):.1f}, "
               f"its second half {a.late / b.late:.1f} "
               f"(processor {a.late_cpu / b.late_cpu:.1f}), peak {b.peak_mb / a.peak_mb:.2f}")
-        target = getattr(args, f"target_{name}")
-        if stage == "cnn" and target is not None:
+        if stage == "cnn":
+            target = getattr(args, f"target_{name}") or max(
+                min(rmse for _, rmse in one.means()) for one in (a, b))
             first, second = a.reached(target), b.reached(target)
             text = [f"{t:.1f} s" if t is not None else "not reached" for t in (first, second)]
             ratio = f", ratio {first / second:.1f}" if first and second else ""
-            print(f"  force RMSE {target} eV/Å: DeePMD-kit {text[0]}, nvnmd {text[1]}{ratio}")
+            print(f"  force RMSE {target:.3f} eV/Å: DeePMD-kit {text[0]}, nvnmd {text[1]}{ratio}")
         sys.stdout.flush()
+
+
+def prepare(args: argparse.Namespace, work: Path) -> None:
+    """A few steps of both stages; with --first their processor time beside that of a second run."""
+    name = args.systems[0]
+    folder = work / "before"
+    folder.mkdir(parents=True, exist_ok=True)
+    data = [path.resolve() for path in getattr(args, name)]
+    extra = {"NUMBA_CACHE_DIR": str(work / "compiled")} if args.first else {}
+    for stage in ("cnn", "qnn"):
+        text = json.dumps(document(name, data, stage, 1, 8), indent=1)
+        (folder / f"{stage}.json").write_text(text)
+    for attempt in ("first run", "second run") if args.first else ("",):
+        for stage in ("cnn", "qnn"):
+            run = ours(folder, stage, args.threads, extra)
+            if attempt:
+                print(f"{attempt} of train-{stage}, {run.steps} steps: {run.wall:.1f} s "
+                      f"(processor {run.cpu:.1f} s)", flush=True)
 
 
 def main() -> None:
@@ -220,6 +248,8 @@ def main() -> None:
     parser.add_argument("--steps-qnn", type=int, default=60)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--repeat", type=int, default=1)
+    parser.add_argument("--first", action="store_true",
+                        help="the first run after an installation, and nothing else")
     parser.add_argument("--keep", type=Path, help="folder for the runs, kept")
     args = parser.parse_args()
     for name in args.systems:
@@ -227,6 +257,9 @@ def main() -> None:
             parser.error(f"--{name}: where are its data?")
     with tempfile.TemporaryDirectory(prefix="nvnmd-training-") as text:
         work = args.keep or Path(text)
+        prepare(args, work.resolve())
+        if args.first:
+            return
         for name in args.systems:
             for batch in args.batch:
                 for stage in args.stages:
