@@ -157,8 +157,9 @@ class CompiledFloatModel:
             found = self._forward(part)
             slopes = self._loss_gradient(
                 *_arguments(found, part, batch.natoms), tf.constant(scale * part.share))
+            by_atomic, by_force, by_virial = (slope.numpy() for slope in slopes)
             more = self._pass.backward(
-                self._numbers, part.pairs, *(slope.numpy() for slope in slopes), self._gradient)
+                self._numbers, part.pairs, by_atomic, by_force, by_virial, self._gradient)
             if total is None:
                 total, sums = self._gradient.vector.copy(), list(more)
             else:
@@ -168,7 +169,7 @@ class CompiledFloatModel:
         assert total is not None
         if self._numbers.tweight is not None:
             self._gradient.vector[:] = total
-            type_training.backward(self._numbers, *sums, self._gradient)
+            type_training.backward(self._numbers, sums[0], sums[1], self._gradient)
             total[:] = self._gradient.vector
         return total[self._trained]
 
