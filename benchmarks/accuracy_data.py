@@ -90,8 +90,8 @@ def split(source: Path, folder: Path) -> None:
 def make_alloy(folder: Path) -> None:
     """Three alloys of 32 atoms of four elements, one of which lacks one of them.
 
-    Every crystal has an arrangement of its own: with one per alloy, errors of held-back frames are
-    mostly what that one does not tell, and scatter from seed to seed by a factor of two.
+    Every crystal has an arrangement of its own: one per alloy says little of the energies of those
+    that are held back (docs/versions.md).
     """
     from nvnmd.demo_data import Alloy, Recipe, make_data
 
