@@ -18,9 +18,9 @@ from nvnmd.batches import Labels, labelled_rows
 from nvnmd.embedding_kernels import TILE
 from nvnmd.frame_pairs import FramePairs, NeighborCache
 
-# Frames go through the passes together until they have this many atoms: more would leave the
-# processor's caches, fewer would make small matrices.
-PART_ATOMS = 128
+# Frames go through the passes together until they have this many atoms. Every part costs some
+# milliseconds that do not depend on its size, and memory grows with it.
+PART_ATOMS = 1024
 
 
 @dataclass(frozen=True, kw_only=True)
