@@ -30,7 +30,8 @@ def document(name: str, version: int, seed: int, args: argparse.Namespace, data:
         "learning_rate": {"type": "exp", "start_lr": args.rates[0], "stop_lr": args.rates[1],
                           "decay_steps": max(args.steps // 100, 1)},
         "loss": {"start_pref_e": args.energy[0], "limit_pref_e": args.energy[1],
-                 "start_pref_f": 1000, "limit_pref_f": 1, "start_pref_v": 0, "limit_pref_v": 0},
+                 "start_pref_f": 1000, "limit_pref_f": 1,
+                 "start_pref_v": args.virial[0], "limit_pref_v": args.virial[1]},
         "training": {"seed": seed, "numb_steps": args.steps, "disp_freq": max(args.steps // 20, 1),
                      "save_freq": max(args.steps // 4, 1),
                      "training_data": {"systems": str(data / "training"),
@@ -135,6 +136,8 @@ def main() -> None:
                         help="learning rate at the start and at the end")
     parser.add_argument("--energy", type=float, nargs=2, default=[0.02, 1.0],
                         help="prefactor of the energies at the start and at the end")
+    parser.add_argument("--virial", type=float, nargs=2, default=[0.0, 0.0],
+                        help="prefactor of the virials at the start and at the end")
     parser.add_argument("--tag", default="", help="prefix of the runs' folders")
     parser.add_argument("--work", type=Path, default=Path("accuracy"), help="folder of the runs")
     parser.add_argument("--verbose", action="store_true", help="print the trainings' lines")

@@ -19,7 +19,7 @@ from nvnmd.quantize.model import Model
 
 # Constants kept in memory (3 MB for 216 atoms with 40 neighbours); the least recently used go.
 # Without numba finding them again takes about a hundred times as long.
-CACHE_BYTES = (160 << 20) if installed() else (3 << 30)
+CACHE_BYTES = (64 << 20) if installed() else (3 << 30)
 
 
 @dataclass(frozen=True, kw_only=True)
