@@ -137,7 +137,8 @@ def watch(command: list[str], folder: Path, curve: Path, threads: int, log: Path
     child.returncode = os.waitstatus_to_exitcode(status)
     if child.returncode != 0:
         tail = "\n".join(log.read_text().splitlines()[-20:])
-        raise SystemExit(f"{' '.join(command)} failed in {folder}:\n{tail}")
+        raise SystemExit(f"{' '.join(command)} failed in {folder}, exit code {child.returncode}:\n"
+                         f"{tail}")
     return Run(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024.0, 0, 0.0, 0.0, 0.0,
                rows)
 
