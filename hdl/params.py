@@ -53,7 +53,7 @@ class AcceleratorConfig:
         exponent, and the coarser operand of tanh4.
     dd_bits : int
         Width of a word of dE/dD (fix_frac fraction bits): it enters no multiplier as it is, so it
-        may be wider than `data_bits`. On water trained to 0.2 eV/Å it reaches 24.
+        may be wider than `data_bits`, and has to be for water (docs/arithmetic.md).
     energy_bits : int
         Width of the atomic energy word (fix_frac fraction bits).
     offset_frac : int

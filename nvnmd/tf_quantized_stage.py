@@ -213,6 +213,7 @@ def prepare_stage(
         first_stage=first_stage, before=before, weights=weights, start=start, training=part,
         validation=validation, checkpoint=checkpoint)
 
+
 def validation_part(config: RunConfig, model: Model, overflow: Overflow, log: Log) -> Part:
     """Read the validation part."""
     training = config.training

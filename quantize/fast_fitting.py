@@ -6,12 +6,13 @@ import numpy as np
 from numba import njit
 
 from nvnmd.quantize.fast_product import product
+from nvnmd.quantize.formats import DATA, FIX
 
 _FIX = 2.0**23
 _UNIT = 2.0**-23
 # magnitudes from which the reference has to look: 27-bit words, words of energies and of dE/dD
-DATA_LIMIT = 8.0
-FIX_LIMIT = 256.0
+DATA_LIMIT = DATA.limit
+FIX_LIMIT = FIX.limit
 
 
 @njit(nogil=True, cache=True)
