@@ -20,7 +20,8 @@ def tanh(x):
     """1 - 2/(exp(2x) + 1) for the magnitude of x, to 2e-16; the exponential is 2^k times its
     series up to r^13, its argument less k ln 2."""
     magnitude = abs(x)
-    twice = 2.0 * magnitude if magnitude < 30.0 else 60.0
+    # this way round what is not a number stays so
+    twice = 60.0 if magnitude > 30.0 else 2.0 * magnitude
     shifted = twice * _LOG2E + _ROUND
     r = twice - (shifted - _ROUND) * _LN2
     series = 1.6059043836821613e-10

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from nvnmd import training_kernels as kernels
 from nvnmd.atom_kernels import describe, describe_backward
 from nvnmd.embedding_kernels import TILE, store_size
+from nvnmd.embedding_pass import EmbeddingPass, Space
 from nvnmd.fitting_training import FittingPass, backward, evaluate
 from nvnmd.float_model import nix
 from nvnmd.float_types import TypeTerms
@@ -26,10 +27,6 @@ from nvnmd.trained_numbers import TrainedNumbers
 from nvnmd.weights import FloatWeights
 
 Floats = NDArray[np.float64]
-
-# Ranges of pairs whose parts of a gradient are summed by themselves, whatever the threads: the
-# bits must not depend on how many there are.
-_PARTS = 4
 
 
 @dataclass(frozen=True)
@@ -87,7 +84,8 @@ class FloatPass:
         self._empty_s = -self._mean[:, 0] / self._deviation[:, 0]
         if weights.version == 1:
             self._empty_s[:] = 0.0
-        self._space: dict[str, Floats] = {}
+        self._space = Space()
+        self._embedding = EmbeddingPass(self._widths, self._space)
 
     def forward(
         self, numbers: TrainedNumbers, batch: PairLists, frames: int, types: TypeTerms | None = None
@@ -108,32 +106,28 @@ class FloatPass:
         rows, pairs = len(batch.kinds), len(batch.rij)
         self._gains = np.empty((0, self._m1)) if types is None else types.gains
         nets = self._nets(numbers)
-        r4, slopes = self._array("r4", pairs, 4), self._array("slopes", pairs, 3)
-        store, features = self._kept_of(pairs)
-
-        def embeddings(part: int) -> None:
-            for t, low, high in self._share(batch, part):
-                kernels.embed(
-                    low, high, batch.kinds, batch.centers, batch.rij, self._mean, self._deviation,
-                    *self._range, nets[t], self._widths, r4, slopes, store, features)
-
-        self._map(embeddings, range(_PARTS))
+        r4, slopes = self._space("r4", pairs, 4), self._space("slopes", pairs, 3)
+        self._each(
+            lambda low, high: kernels.radial(
+                low, high, batch.kinds, batch.centers, batch.rij, self._mean, self._deviation,
+                *self._range, r4, slopes), pairs)
+        features = self._embedding.forward(nets, batch, r4)
         if types is not None:
-            scaled = self._array("scaled", *features.shape)
+            scaled = self._space("scaled", *features.shape)
             self._each(lambda low, high: kernels.apply_gains(
                 low, high, batch.gain_of, self._gains, features, scaled), pairs)
             features = scaled
         self._features = features
         empty = self._empty_features(nets)
-        gr, dgr = (self._array(name, rows, 4, self._m1) for name in ("gr", "dgr"))
+        gr, dgr = (self._space(name, rows, 4, self._m1) for name in ("gr", "dgr"))
         self._each(
             lambda low, high: kernels.gather(
                 low, high, batch.kinds, batch.begin, batch.counts, batch.slots, empty,
                 self._sel, self._scale, r4, features, gr), rows)
-        d = self._array("d", rows, self._m1 * self._m2)
-        describe(gr, gr, self._m2, d, self._array("unused", *d.shape))
+        d = self._space("d", rows, self._m1 * self._m2)
+        describe(gr, gr, self._m2, d, self._space("unused", *d.shape))
         atomic = self._t_bias[batch.kinds]
-        dd = self._array("dd", *d.shape)
+        dd = self._space("dd", *d.shape)
         self._passes: list[tuple[slice, FittingPass]] = []
         for t, rows_of_net in enumerate(self._blocks(batch, numbers)):
             first = None if types is None else types.first[batch.kinds]
@@ -144,7 +138,7 @@ class FloatPass:
         self._dd = dd
         dgr[:] = 0.0
         describe_backward(gr, dd, self._m2, self._scale, dgr)
-        pair = self._array("pair", pairs, 3)
+        pair = self._space("pair", pairs, 3)
         self._each(
             lambda low, high: kernels.pair_gradients(
                 low, high, batch.centers, batch.neighbors, batch.shared, batch.rij, r4,
@@ -182,9 +176,9 @@ class FloatPass:
             Version 1: by what the types contribute.
         """
         rows, pairs = len(batch.kinds), len(batch.rij)
-        r4, slopes = self._array("r4", pairs, 4), self._array("slopes", pairs, 3)
-        gr, dgr = (self._array(name, rows, 4, self._m1) for name in ("gr", "dgr"))
-        rates, turn = self._array("rates", pairs, 4), self._array("turn", *gr.shape)
+        r4, slopes = self._space("r4", pairs, 4), self._space("slopes", pairs, 3)
+        gr, dgr = (self._space(name, rows, 4, self._m1) for name in ("gr", "dgr"))
+        rates, turn = self._space("rates", pairs, 4), self._space("turn", *gr.shape)
         self._each(
             lambda low, high: kernels.pair_rates(
                 low, high, batch.frames, batch.centers, batch.neighbors, batch.rij, slopes,
@@ -193,56 +187,33 @@ class FloatPass:
             lambda low, high: kernels.tangents(
                 low, high, batch.begin, batch.counts, batch.slots, r4, self._features, rates,
                 self._scale, turn), rows)
-        d_turn = self._array("d_turn", *self._dd.shape)
-        describe(gr, turn, self._m2, self._array("unused", *d_turn.shape), d_turn)
-        by_d = self._array("by_d", *self._dd.shape)
+        d_turn = self._space("d_turn", *self._dd.shape)
+        describe(gr, turn, self._m2, self._space("unused", *d_turn.shape), d_turn)
+        by_d = self._space("by_d", *self._dd.shape)
         by_first = np.zeros((len(self._t_bias), numbers.fitting[0][0][1].size))
         for t, (block, found) in enumerate(self._passes):
             by_d[block], by_layer = backward(
                 numbers.fitting[t], found, by_atomic[block], d_turn[block], gradient.fitting[t])
             if numbers.tweight is not None:
                 np.add.at(by_first, batch.kinds[block], by_layer)
-        by_gr = self._array("by_gr", *gr.shape)
+        by_gr = self._space("by_gr", *gr.shape)
         by_gr[:] = 0.0
         describe_backward(gr, by_d, self._m2, self._scale, by_gr)
         describe_backward(turn, self._dd, self._m2, self._scale, by_gr)
-        by_gains = self._embedding_gradient(numbers, batch, by_gr, dgr, gradient)
-        return by_gains, by_first
-
-    def _embedding_gradient(
-        self,
-        numbers: TrainedNumbers,
-        batch: PairLists,
-        by_gr: Floats,
-        dgr: Floats,
-        gradient: TrainedNumbers,
-    ) -> Floats:
-        """Fill in the embedding nets' gradient; return that by the gains."""
-        pairs = len(batch.rij)
-        r4, rates = self._array("r4", pairs, 4), self._array("rates", pairs, 4)
-        store, features = self._kept_of(pairs)
         nets = self._nets(numbers)
-        to_nets = np.zeros((_PARTS, *nets.shape))
-        to_gains = np.zeros((_PARTS, *self._gains.shape))
-
-        def part(k: int) -> None:
-            for t, low, high in self._share(batch, k):
-                kernels.embed_backward(
-                    low, high, batch.centers, batch.neighbors, batch.shared, batch.gain_of,
-                    self._gains, r4, rates, by_gr, dgr, nets[t], self._widths, store, features,
-                    to_nets[k, t], to_gains[k])
-
-        self._map(part, range(_PARTS))
+        to_nets, by_gains = self._embedding.backward(
+            nets, batch, self._gains, r4, rates, by_gr, dgr)
         absent = (self._sel - batch.counts).astype(np.float64)
         for t, net in enumerate(nets):
-            by_g = np.zeros((TILE, self._m1))
+            by_g = np.zeros((TILE, 2, self._m1))
             for c, s in enumerate(self._empty_s):
                 here = batch.kinds == c
-                by_g[c] = s * (absent[here, t] @ by_gr[here, 0])
-            kernels.embed_points_backward(
-                by_g, net, self._widths, self._empty[t], self._of_empty[t], to_nets[0, t])
-        self._nets(gradient)[:] = to_nets.sum(axis=0)
-        return to_gains.sum(axis=0)
+                by_g[c, 0] = s * (absent[here, t] @ by_gr[here, 0])
+            kernels.points_backward(
+                0, 1, by_g, net, self._widths, self._empty[t : t + 1], self._of_empty[t],
+                to_nets[t])
+        self._nets(gradient)[:] = to_nets
+        return by_gains, by_first
 
     def _nets(self, numbers: TrainedNumbers) -> Floats:
         """The embedding nets' numbers, (blocks, n): they stand first in the vector."""
@@ -251,23 +222,13 @@ class FloatPass:
 
     def _empty_features(self, nets: Floats) -> Floats:
         """What an empty slot adds to the first row of GR, (ntypes, blocks, M1)."""
-        points = np.zeros(TILE)
-        points[: len(self._empty_s)] = self._empty_s
         self._empty = np.empty((len(nets), store_size(self._widths)))
         self._of_empty = np.empty((len(nets), TILE, 2, self._m1))
         for t, net in enumerate(nets):
-            kernels.embed_points(points, net, self._widths, self._empty[t], self._of_empty[t])
+            kernels.embed(0, 1, self._empty_s, net, self._widths, self._empty[t : t + 1],
+                          self._of_empty[t])
         g = self._of_empty[:, : len(self._empty_s), 0]
         return np.ascontiguousarray(np.swapaxes(self._empty_s[:, None] * g, 0, 1))
-
-    def _share(self, batch: PairLists, part: int) -> list[tuple[int, int, int]]:
-        """One part of the pairs: block, first and last tile of each range."""
-        ranges = []
-        for t, (low, high) in enumerate(pairwise(batch.blocks // TILE)):
-            first, last = (low + (high - low) * k // _PARTS for k in (part, part + 1))
-            if last > first:
-                ranges.append((t, int(first), int(last)))
-        return ranges
 
     def _blocks(self, batch: PairLists, numbers: TrainedNumbers) -> list[slice]:
         """Which atoms each fitting net has."""
@@ -276,23 +237,8 @@ class FloatPass:
         ends = np.searchsorted(batch.kinds, np.arange(len(numbers.fitting) + 1))
         return [slice(low, high) for low, high in pairwise(ends)]
 
-    def _kept_of(self, pairs: int) -> tuple[Floats, Floats]:
-        """What the embedding nets keep: layers of every tile, features of every pair."""
-        return (self._array("store", pairs // TILE, store_size(self._widths)),
-                self._array("features", pairs, 2, self._m1))
-
-    def _array(self, name: str, *shape: int) -> Floats:
-        """Space that is kept between steps, at least as long as asked for."""
-        kept = self._space.get(name)
-        if kept is None or len(kept) < shape[0] or kept.shape[1:] != shape[1:]:
-            self._space[name] = kept = np.empty(shape)
-        return kept[: shape[0]]
-
     def _each(self, compute: Callable[[int, int], None], rows: int) -> None:
         """Call with ranges of the atoms, one per thread."""
         parts = threads()
         bounds = np.linspace(0, rows, parts + 1).astype(int)
-        self._map(lambda k: compute(bounds[k], bounds[k + 1]), range(parts))
-
-    def _map(self, compute: Callable[[int], None], numbers: range) -> None:
-        share_out(numbers, lambda: compute)
+        share_out(range(parts), lambda: lambda k: compute(bounds[k], bounds[k + 1]))

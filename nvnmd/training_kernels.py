@@ -20,11 +20,8 @@ _ANY_ORDER = {"reassoc", "contract", "nsz"}
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=_ANY_ORDER)
-def embed(
-    low, high, kinds, centers, rij, mean, deviation, rcut_smth, rcut, net, widths, r4, slopes,
-    store, features,
-):
-    """Radial functions and embedding of the tiles `low` to `high`, all of one net.
+def radial(low, high, kinds, centers, rij, mean, deviation, rcut_smth, rcut, r4, slopes):
+    """Radial functions of the pairs `low` to `high`.
 
     Parameters
     ----------
@@ -34,37 +31,48 @@ def embed(
         Centre of each pair, -1 where there is none; displacement in Å.
     mean, deviation : (ntypes, 2)
         Statistics.
-    net, widths : (numbers,), (layers + 1,)
-        See `nvnmd.embedding_kernels.embed_tile`, like `store` (tiles, n) and `features`
-        (p, 2, M1).
     r4, slopes : (p, 4), (p, 3)
         Out: the row of R4; h and the derivatives of s and h by distance over distance.
     """
-    span, last = rcut - rcut_smth, np.empty((widths[-1], 2 * TILE))
+    span = rcut - rcut_smth
+    for p in range(low, high):
+        if centers[p] < 0:
+            r4[p, 0] = 0.0
+            continue
+        kind = kinds[centers[p]]
+        x, y, z = rij[p, 0], rij[p, 1], rij[p, 2]
+        r = np.sqrt(x * x + y * y + z * z)
+        inverse = 1.0 / r
+        w = min(max((r - rcut_smth) / span, 0.0), 1.0)
+        rest = -6.0 * w * w + 15.0 * w - 10.0
+        sw = w * w * w * rest + 1.0
+        dsw = (3.0 * w * w * rest + w * w * w * (15.0 - 12.0 * w)) / span
+        s = (sw * inverse - mean[kind, 0]) / deviation[kind, 0]
+        h = sw * inverse * inverse / deviation[kind, 1]
+        r4[p, 0], r4[p, 1], r4[p, 2], r4[p, 3] = s, h * x, h * y, h * z
+        slopes[p, 0] = h
+        slopes[p, 1] = (dsw - sw * inverse) * inverse * inverse / deviation[kind, 0]
+        slopes[p, 2] = (dsw - 2.0 * sw * inverse) * inverse * inverse * inverse / deviation[kind, 1]
+
+
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=_ANY_ORDER)
+def embed(low, high, s, net, widths, store, features):
+    """One embedding net at the points of the tiles `low` to `high`.
+
+    Parameters
+    ----------
+    s : (p,)
+        The points; the last tile may be less than full.
+    net, widths : (numbers,), (layers + 1,)
+        See `nvnmd.embedding_kernels.embed_tile`, like `store` (tiles, n) and `features`
+        (p, 2, M1), which ends with a whole tile.
+    """
+    last = np.empty((widths[-1], 2 * TILE))
     for tile in range(low, high):
         begin_tile(store[tile])
         for q in range(TILE):
             p = tile * TILE + q
-            if centers[p] < 0:
-                store[tile, q] = 0.0
-                continue
-            kind = kinds[centers[p]]
-            x, y, z = rij[p, 0], rij[p, 1], rij[p, 2]
-            r = np.sqrt(x * x + y * y + z * z)
-            inverse = 1.0 / r
-            w = min(max((r - rcut_smth) / span, 0.0), 1.0)
-            rest = -6.0 * w * w + 15.0 * w - 10.0
-            sw = w * w * w * rest + 1.0
-            dsw = (3.0 * w * w * rest + w * w * w * (15.0 - 12.0 * w)) / span
-            s = (sw * inverse - mean[kind, 0]) / deviation[kind, 0]
-            h = sw * inverse * inverse / deviation[kind, 1]
-            r4[p, 0], r4[p, 1], r4[p, 2], r4[p, 3] = s, h * x, h * y, h * z
-            slopes[p, 0] = h
-            slopes[p, 1] = (dsw - sw * inverse) * inverse * inverse / deviation[kind, 0]
-            slopes[p, 2] = (
-                (dsw - 2.0 * sw * inverse) * inverse * inverse * inverse / deviation[kind, 1]
-            )
-            store[tile, q] = s
+            store[tile, q] = s[p] if p < len(s) else 0.0
         embed_tile(net, widths, store[tile], last, features[tile * TILE : (tile + 1) * TILE])
 
 
@@ -215,7 +223,7 @@ def tangents(low, high, begin, counts, slots, r4, features, rates, scale, turn):
 
 
 @njit(error_model="numpy", fastmath=_ANY_ORDER)
-def _by_features(p, atom, sign, r4, rates, by_gr, dgr, one, two):
+def by_features(p, atom, sign, r4, rates, by_gr, dgr, one, two):
     """Add the gradients by G and dG/ds of a pair that one of its atoms makes."""
     b0, b1, b2, b3 = by_gr[atom, 0], by_gr[atom, 1], by_gr[atom, 2], by_gr[atom, 3]
     c0, c1, c2, c3 = dgr[atom, 0], dgr[atom, 1], dgr[atom, 2], dgr[atom, 3]
@@ -258,9 +266,9 @@ def embed_backward(
             p = tile * TILE + q
             if centers[p] < 0:
                 continue
-            _by_features(p, centers[p], 1.0, r4, rates, by_gr, dgr, rows[q, 0], rows[q, 1])
+            by_features(p, centers[p], 1.0, r4, rates, by_gr, dgr, rows[q, 0], rows[q, 1])
             if shared[p]:
-                _by_features(p, neighbors[p], -1.0, r4, rates, by_gr, dgr, rows[q, 0], rows[q, 1])
+                by_features(p, neighbors[p], -1.0, r4, rates, by_gr, dgr, rows[q, 0], rows[q, 1])
             if len(gains) > 0:
                 of = gain_of[p]
                 for half in range(2):
@@ -272,19 +280,13 @@ def embed_backward(
                             rows, last, bar, space, to_net)
 
 
-@njit(cache=True, error_model="numpy", fastmath=_ANY_ORDER)
-def embed_points(s, net, widths, store, features):
-    """Layers of an embedding net at some `s`, of which a tile is full."""
-    begin_tile(store)
-    store[:TILE] = s
-    embed_tile(net, widths, store, np.empty((widths[-1], 2 * TILE)), features)
-
-
-@njit(cache=True, error_model="numpy", fastmath=_ANY_ORDER)
-def embed_points_backward(by_g, net, widths, store, features, to_net):
-    """Add the gradient by a net from that by its features (TILE, M1) at `embed_points`."""
-    m1 = by_g.shape[1]
-    rows, last = np.zeros((TILE, 2, m1)), np.empty((m1, 2 * TILE))
-    rows[:, 0] = by_g
-    bar, space = np.empty((2, widths.max(), 2 * TILE)), np.empty((widths.max(), 2 * TILE))
-    embed_tile_backward(net, widths, store, features, rows, last, bar, space, to_net)
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=_ANY_ORDER)
+def points_backward(low, high, rows, net, widths, store, features, to_net):
+    """Add the gradient by a net from that by its features (p, 2, M1) at the points of `embed`."""
+    m1 = features.shape[2]
+    last, bar = np.empty((m1, 2 * TILE)), np.empty((2, widths.max(), 2 * TILE))
+    space = np.empty((widths.max(), 2 * TILE))
+    for tile in range(low, high):
+        here = slice(tile * TILE, (tile + 1) * TILE)
+        embed_tile_backward(net, widths, store[tile], features[here], rows[here], last, bar, space,
+                            to_net)

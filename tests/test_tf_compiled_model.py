@@ -4,49 +4,21 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from float_cases import RCUT, RCUT_SMTH, SEL, alloy, random_weights
+from float_cases import RCUT, RCUT_SMTH, SEL, random_weights
 from type_models import type_weights
 
 from nvnmd.batches import Layout, pack
-from nvnmd.data import System
-from nvnmd.frame_pairs import NeighborCache, largest_counts
+from nvnmd.frame_pairs import NeighborCache
 
 pytest.importorskip("tensorflow", reason="TensorFlow is not installed")
 pytest.importorskip("numba", reason="numba is not installed")
+
+from compiled_cases import PREFACTORS, both, compare, labelled
 
 from nvnmd.adam import BETA1, BETA2, EPSILON, Adam
 from nvnmd.pair_lists import pack_pairs
 from nvnmd.tf_compiled_model import CompiledFloatModel
 from nvnmd.tf_model import TfFloatModel
-
-PREFACTORS = np.array([0.7, 30.0, 0.2, 1.5, 4.0, 0.0])
-
-
-def labelled(frames=3, ntypes=2):
-    """A system of shaken crystals with every kind of label but generalised coordinates."""
-    rng = np.random.default_rng(1)
-    many = [alloy(k) for k in range(frames)]
-    coord = np.stack([c for c, _, _ in many])
-    n = coord.shape[1]
-    return System(
-        path="random", types=rng.permutation(np.arange(n) % ntypes), coord=coord,
-        box=np.stack([b for _, b, _ in many]), energy=rng.normal(size=frames),
-        force=rng.normal(size=coord.shape), virial=rng.normal(size=(frames, 3, 3)),
-        atom_labels={"atom_ener": rng.normal(size=(frames, n)),
-                     "atom_pref": rng.random((frames, n))},
-    )
-
-
-def both(weights, system, sel, **options):
-    """The two models and a batch for each."""
-    names = "ABCDEF"[: weights.ntypes]
-    cache = NeighborCache([system], sel, RCUT, tuple(names), shared=weights.version == 1)
-    counts = np.bincount(system.types, minlength=weights.ntypes) * 3
-    layout = Layout(3, tuple(counts.tolist()), tuple(largest_counts(cache).tolist()))
-    settings = {"sel": sel, "rcut": RCUT, "rcut_smth": RCUT_SMTH} | options
-    batches = pack_pairs(cache, 0, [2, 0, 1]), pack(cache, 0, [2, 0, 1], layout)
-    return CompiledFloatModel(weights, **settings), TfFloatModel(weights, **settings), batches
-
 
 CASES = {
     "version 0": (random_weights(), SEL, {}),
@@ -55,20 +27,6 @@ CASES = {
     "fitting nets only": (random_weights(), SEL, {"train_embedding": False}),
     "some layers": (random_weights(), SEL, {"train_fitting": (False, True, False, True)}),
 }
-
-
-def compare(fast, graph, batches):
-    pairs, padded = batches
-    for ours, theirs in zip(fast.predict(pairs), graph.predict(padded), strict=True):
-        np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-11)
-    np.testing.assert_allclose(
-        fast.squared_errors(pairs), graph.squared_errors(padded), rtol=1e-11)
-    ours = fast.gradient(pairs, PREFACTORS)
-    theirs = graph.gradient(padded, PREFACTORS).numpy()
-    scale = np.abs(theirs).max()
-    assert scale > 1e-3
-    np.testing.assert_allclose(ours, theirs, rtol=1e-10, atol=1e-13 * scale)
-    return ours
 
 
 @pytest.mark.parametrize("name", CASES)
