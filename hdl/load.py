@@ -21,7 +21,8 @@ class Section(enum.IntEnum):
 
     The natural order never depends on a fold, so that one image serves every fold:
 
-    - tables: ``((type*rows + row)*n_out + out)``, lanes a, b, c, d as flt words;
+    - tables: ``((type*rows + row)*n_out + out)``, n_out rounded up to a power of two, lanes a, b,
+      c, d as flt words;
     - EMPTY: ``((centre*ntypes + neighbour)*m1 + channel)//4``, fix words;
     - FIT_FORWARD, FIT_BACKWARD: ``(((type*hidden + layer)*width + row)*width + col)//4``, signed
       weight mantissas; FIT_BACKWARD holds the transposed matrices (row = output j of the layer);

@@ -84,20 +84,23 @@ class TableUnit(wiring.Component):
     """`n_out` functions of one argument, and their derivatives, from tables of cubics.
 
     The argument is taken in the cycle of `valid_i`, at most once per `fold` cycles. The outputs
-    come in ``slots`` consecutive cycles with `valid_o`, ``lanes = ceil(n_out/fold)`` at a time:
-    output ``slot*lanes + lane`` is ``value[lane]``, its derivative ``grad[lane]``. `latency` counts
-    from `valid_i` to slot 0. Throughput: one argument per `slots` cycles.
+    come in ``slots`` consecutive cycles with `valid_o`, `places` at a time, ``ceil(n_out/fold)``
+    or the next power of two: output ``slot*places + lane`` is ``value[lane]``, its derivative
+    ``grad[lane]``; there are ``lanes = min(places, n_out)``, and in the last slot those beyond
+    `n_out` hold nothing. `latency` counts from `valid_i` to slot 0. Throughput: one argument per
+    `slots` cycles.
 
     Memories: per lane one for values and one for derivatives, a word of four coefficients (flt
     words) per table, row and slot. They are written over `load` (see `nvnmd.hdl.load`), one output
-    per beat, and hold nothing before. A beat may come at any time; arguments in flight see it.
+    per beat, outputs counted to the next power of two, and hold nothing before. A beat may come at
+    any time; arguments in flight see it.
 
     Parameters
     ----------
     cfg : AcceleratorConfig
         Formats.
     n_out : int
-        Functions, a power of two.
+        Functions.
     segments : tuple of (int, int)
         Layout of the rows, see `RowSelect`.
     ntab : int
@@ -118,23 +121,26 @@ class TableUnit(wiring.Component):
         fold: int,
         sections: tuple[int, int],
     ) -> None:
-        for name, number in (("n_out", n_out), ("fold", fold)):
-            if number < 1 or number & (number - 1):
-                raise ValueError(f"{name} is {number}, expected a power of two")
-        if ntab < 1:
-            raise ValueError(f"ntab is {ntab}, expected at least 1")
+        if fold < 1 or fold & (fold - 1):
+            raise ValueError(f"fold is {fold}, expected a power of two")
+        for name, number in (("n_out", n_out), ("ntab", ntab)):
+            if number < 1:
+                raise ValueError(f"{name} is {number}, expected at least 1")
         if cfg.flt_bits > LANE_BITS:
             raise ValueError(f"flt words of {cfg.flt_bits} bits do not fit a load lane")
         self.cfg = cfg
         self.n_out = n_out
         self.ntab = ntab
         self.sections = sections
-        self.lanes = ceil_div(n_out, fold)
-        self.slots = n_out // self.lanes
+        self.places = 1 << (ceil_div(n_out, fold) - 1).bit_length()
+        self.lanes = min(self.places, n_out)
+        self.slots = ceil_div(n_out, self.places)
         self._select = RowSelect(cfg, segments)
         self._horner = Horner(cfg)
         self.rows = self._select.rows
-        if self.rows * ntab * n_out > 1 << 24:
+        self._slot_bits = (self.slots - 1).bit_length()
+        self._depth = ntab * self.rows << self._slot_bits
+        if self._depth * self.places > 1 << 24:
             raise ValueError("the table has more outputs than the load bus can count")
         vector = data.ArrayLayout(flt.FltLayout(cfg), self.lanes)
         super().__init__(
@@ -159,8 +165,7 @@ class TableUnit(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         cfg = self.cfg
-        lane_bits = (self.lanes - 1).bit_length()
-        slot_bits = (self.slots - 1).bit_length()
+        lane_bits = (self.places - 1).bit_length()
 
         # Row and offset, then held while the slots are read.
         m.submodules.select = select = self._select
@@ -187,7 +192,7 @@ class TableUnit(wiring.Component):
             m.d.sync += busy.eq(0)
         with m.Else():
             m.d.sync += slot.eq(slot + 1)
-        word = Cat(slot[:slot_bits], held)
+        word = Cat(slot[: self._slot_bits], held)
 
         # The offset for each of the three products, shared by all lanes.
         stride = self._horner.stride
@@ -199,9 +204,7 @@ class TableUnit(wiring.Component):
             offsets.append(wait.o)
 
         # Write side: one beat is one output's four coefficients.
-        depth = self.ntab * self.rows * self.slots
-        total = self.ntab * self.rows * self.n_out
-        write_word = Signal(range(max(2, depth)))
+        write_word = Signal(range(max(2, self._depth)))
         write_data = Signal(4 * cfg.flt_bits)
         m.d.sync += [
             write_word.eq(self.load.index[lane_bits:]),
@@ -215,14 +218,14 @@ class TableUnit(wiring.Component):
 
         for number, name in enumerate(("value", "grad")):
             for lane in range(self.lanes):
-                store = memory.Memory(shape=4 * cfg.flt_bits, depth=depth, init=[])
+                store = memory.Memory(shape=4 * cfg.flt_bits, depth=self._depth, init=[])
                 m.submodules[f"{name}_store{lane}"] = store
                 write, read = store.write_port(), store.read_port()
                 enable = Signal(name=f"{name}_write{lane}")
                 m.d.sync += enable.eq(
                     self.load.valid
                     & (self.load.section == self.sections[number])
-                    & (self.load.index < total)
+                    & (self.load.index < self._depth * self.places)
                     & (self.load.index[:lane_bits] == lane)
                 )
                 horner = self._horner if number == lane == 0 else Horner(cfg)

@@ -159,7 +159,10 @@ def coefficients(cfg: AcceleratorConfig, ntab: int, rows: int, n_out: int, seed:
 async def load(ctx, dut: TableUnit, section: int, table: np.ndarray, *, noise: int = 0) -> None:
     """Write a table over the load bus in its natural order."""
     cfg = dut.cfg
-    for index, cubic in enumerate(table.reshape(-1, 4)):
+    n_out = table.shape[2]
+    # every row takes a power of two of beats
+    spare = [(0, 0), (0, 0), (0, (1 << (n_out - 1).bit_length()) - n_out), (0, 0)]
+    for index, cubic in enumerate(np.pad(table, spare).reshape(-1, 4)):
         word = 0
         for k, c in enumerate(cubic):
             word |= (FltValue.from_float(cfg, float(c)).to_word(cfg) | noise << 29) << 32 * k
@@ -193,7 +196,8 @@ def run_table(cfg, *, n_out, fold, ntab, segments=SMALL, x0=-80, count=40, gaps=
         await load(ctx, dut, 4, values, noise=5)
         await load(ctx, dut, 5, grads)
         # Beats of other sections, and beyond the table, are not for this unit.
-        for section, index in ((3, 0), (6, 0), (4, ntab * dut.rows * n_out)):
+        beyond = ntab * dut.rows << (n_out - 1).bit_length()
+        for section, index in ((3, 0), (6, 0), (4, beyond)):
             ctx.set(dut.load.valid, 1)
             ctx.set(dut.load.section, section)
             ctx.set(dut.load.index, index)
@@ -210,7 +214,7 @@ def run_table(cfg, *, n_out, fold, ntab, segments=SMALL, x0=-80, count=40, gaps=
             ctx.set(dut.x, fields(cfg, x))
             ctx.set(dut.tab, tab)
             if ctx.get(dut.valid_o):
-                lanes = range(dut.lanes)
+                lanes = range(min(dut.lanes, n_out - dut.lanes * ctx.get(dut.slot)))
                 seen.append(
                     (
                         cycle,
@@ -237,14 +241,14 @@ def run_table(cfg, *, n_out, fold, ntab, segments=SMALL, x0=-80, count=40, gaps=
 
 @pytest.mark.parametrize("gaps", [False, True])
 @pytest.mark.parametrize(
-    ("n_out", "fold"), [(2, 1), (2, 2), (2, 32), (4, 1), (8, 4), (32, 32), (8, 8)]
+    ("n_out", "fold"), [(2, 1), (2, 2), (2, 32), (3, 1), (3, 2), (3, 4), (4, 1), (8, 4), (32, 32), (8, 8)],
 )
 def test_table_unit(n_out, fold, gaps):
     dut = run_table(
         FULL, n_out=n_out, fold=fold, ntab=2, gaps=gaps, count=max(8, 100 // max(n_out, fold)),
         segments=TINY if n_out > 4 else SMALL,
     )
-    assert dut.lanes == max(1, n_out // fold)
+    assert dut.lanes == -(-n_out // fold)
 
 
 @pytest.mark.parametrize(("ntab", "segments"), [(1, ((-3, 16),)), (3, SMALL), (3, ((-5, 11),))])
@@ -294,7 +298,7 @@ def test_reset_between_the_slots():
 
 
 @pytest.mark.parametrize(
-    "change", [{"n_out": 3}, {"fold": 6}, {"ntab": 0}, {"segments": ()}, {"segments": ((-20, 4),)}]
+    "change", [{"n_out": 0}, {"fold": 6}, {"ntab": 0}, {"segments": ()}, {"segments": ((-20, 4),)}]
 )
 def test_bad_parameters(change):
     good = {"n_out": 4, "segments": SMALL, "ntab": 1, "fold": 4, "sections": (4, 5)}
