@@ -241,7 +241,8 @@ def run_table(cfg, *, n_out, fold, ntab, segments=SMALL, x0=-80, count=40, gaps=
 
 @pytest.mark.parametrize("gaps", [False, True])
 @pytest.mark.parametrize(
-    ("n_out", "fold"), [(2, 1), (2, 2), (2, 32), (3, 1), (3, 2), (3, 4), (4, 1), (8, 4), (32, 32), (8, 8)],
+    ("n_out", "fold"),
+    [(2, 1), (2, 2), (2, 32), (3, 1), (3, 2), (3, 4), (4, 1), (8, 4), (32, 32), (8, 8)],
 )
 def test_table_unit(n_out, fold, gaps):
     dut = run_table(
