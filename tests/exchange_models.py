@@ -19,7 +19,7 @@ from nvnmd.weights import FloatWeights
 
 CASES = ("v0-128", "v0-256", "v1-128", "v1-256")
 WIDE = {"m1": 32, "axis": 4, "width": 128, "hidden": 3}
-NAMES = ("Cu", "Au", "Ag", "Ni", "Pd", "Pt", "Al", "Pb", "Si")
+NAMES = ("Cu", "Au", "Ag", "Ni", "Pd", "Pt", "Al", "Pb", "Si", *(f"X{k}" for k in range(23)))
 
 
 @cache

@@ -149,10 +149,12 @@ def test_more_than_128_neighbours(builds):
 
 @pytest.mark.slow
 def test_more_than_128_neighbours_at_full_width(builds, tmp_path):
-    """Nine types at the widths of DeePMD-kit, the folds of `export-hdl`, up to 248 neighbours."""
-    model = random_run(1, 256, 9)[0]
-    counts = [0, 248, 129, 1, 200, 248, 30, 160, 248]
+    """32 types at the widths of DeePMD-kit, the folds of `export-hdl`, up to 248 neighbours."""
+    model = random_run(1, 256, 32)[0]
+    counts = [0, 248, 129, 1, 200, 248, 30, 160, 248, *[2] * 23]
     atoms = mixed_atoms(model, counts, seed=2)
+    for kinds in (atoms.center_types, atoms.neighbor_types[atoms.mask]):
+        assert set(kinds) == set(range(32))
     rtl = run_accelerator(model, config_for(model), atoms, tmp_path, build_dir=builds)
     assert rtl.comparison.first is None, str(rtl.comparison.first)
     assert rtl.comparison.equal
