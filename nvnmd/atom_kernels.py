@@ -8,11 +8,12 @@ from numba import njit
 _ANY_ORDER = {"reassoc", "contract", "nsz"}
 
 
-@njit(cache=True, error_model="numpy", fastmath=_ANY_ORDER)
-def describe(gr, change, m2, d, turn):
-    """Descriptor (a, M1*M2) of GR (a, 4, M1), and the change `turn` that `change` of GR makes."""
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=_ANY_ORDER)
+def describe(low, high, gr, change, m2, d, turn):
+    """Descriptor (a, M1*M2) of GR (a, 4, M1), and the change `turn` that `change` of GR makes, of
+    the atoms `low` to `high`."""
     m1 = gr.shape[2]
-    for p in range(len(gr)):
+    for p in range(low, high):
         for j in range(m1):
             for k in range(m2):
                 other = (j + k) % m1
@@ -24,12 +25,13 @@ def describe(gr, change, m2, d, turn):
                 turn[p, j * m2 + k] = slope
 
 
-@njit(cache=True, error_model="numpy", fastmath=_ANY_ORDER)
-def describe_backward(gr, by_d, m2, scale, out):
-    """Add the gradient by GR that a gradient by D makes, times `scale`, to `out` (a, 4, M1)."""
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=_ANY_ORDER)
+def describe_backward(low, high, gr, by_d, m2, scale, out):
+    """Add the gradient by GR that a gradient by D makes, times `scale`, to `out` (a, 4, M1), of the
+    atoms `low` to `high`."""
     m1 = gr.shape[2]
     column = np.empty(m1)
-    for p in range(len(gr)):
+    for p in range(low, high):
         for k in range(m2):
             for j in range(m1):
                 column[j] = by_d[p, j * m2 + k] * scale

@@ -125,7 +125,8 @@ class FloatPass:
                 low, high, batch.kinds, batch.begin, batch.counts, batch.slots, empty,
                 self._sel, self._scale, r4, features, gr), rows)
         d = self._space("d", rows, self._m1 * self._m2)
-        describe(gr, gr, self._m2, d, self._space("unused", *d.shape))
+        unused = self._space("unused", *d.shape)
+        self._each(lambda low, high: describe(low, high, gr, gr, self._m2, d, unused), rows)
         atomic = self._t_bias[batch.kinds]
         dd = self._space("dd", *d.shape)
         self._passes: list[tuple[slice, FittingPass]] = []
@@ -137,7 +138,7 @@ class FloatPass:
             self._passes.append((rows_of_net, found))
         self._dd = dd
         dgr[:] = 0.0
-        describe_backward(gr, dd, self._m2, self._scale, dgr)
+        self._by_gr(gr, dd, dgr)
         pair = self._space("pair", pairs, 3)
         self._each(
             lambda low, high: kernels.pair_gradients(
@@ -188,7 +189,8 @@ class FloatPass:
                 low, high, batch.begin, batch.counts, batch.slots, r4, self._features, rates,
                 self._scale, turn), rows)
         d_turn = self._space("d_turn", *self._dd.shape)
-        describe(gr, turn, self._m2, self._space("unused", *d_turn.shape), d_turn)
+        unused = self._space("unused", *d_turn.shape)
+        self._each(lambda low, high: describe(low, high, gr, turn, self._m2, unused, d_turn), rows)
         by_d = self._space("by_d", *self._dd.shape)
         by_first = np.zeros((len(self._t_bias), numbers.fitting[0][0][1].size))
         for t, (block, found) in enumerate(self._passes):
@@ -198,8 +200,8 @@ class FloatPass:
                 np.add.at(by_first, batch.kinds[block], by_layer)
         by_gr = self._space("by_gr", *gr.shape)
         by_gr[:] = 0.0
-        describe_backward(gr, by_d, self._m2, self._scale, by_gr)
-        describe_backward(turn, self._dd, self._m2, self._scale, by_gr)
+        self._by_gr(gr, by_d, by_gr)
+        self._by_gr(turn, self._dd, by_gr)
         nets = self._nets(numbers)
         to_nets, by_gains = self._embedding.backward(
             nets, batch, self._gains, r4, rates, by_gr, dgr)
@@ -214,6 +216,11 @@ class FloatPass:
                 to_nets[t])
         self._nets(gradient)[:] = to_nets
         return by_gains, by_first
+
+    def _by_gr(self, gr: Floats, by_d: Floats, out: Floats) -> None:
+        """Add to `out` the gradient by R4^T G that a gradient by D makes."""
+        self._each(lambda low, high: describe_backward(
+            low, high, gr, by_d, self._m2, self._scale, out), len(gr))
 
     def _nets(self, numbers: TrainedNumbers) -> Floats:
         """The embedding nets' numbers, (blocks, n): they stand first in the vector."""
