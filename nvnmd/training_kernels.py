@@ -122,7 +122,9 @@ def gather(low, high, kinds, begin, counts, slots, empty, sel, scale, r4, featur
                 gr[atom, i, j] = total[i, j] * scale
 
 
-@njit(error_model="numpy", fastmath=_ANY_ORDER)
+# made part of its callers: otherwise the process that compiles them would run its own copy of this
+# function, with another order of sums than the copy in what it leaves on disk for later runs
+@njit(forceinline=True, error_model="numpy", fastmath=_ANY_ORDER)
 def _by_r4(p, atom, sign, r4, features, dgr):
     """dE/dR4 of a pair by what one of its atoms has of it, that by s with the part through G."""
     s, x, y, z = r4[p, 0], sign * r4[p, 1], sign * r4[p, 2], sign * r4[p, 3]
@@ -222,7 +224,8 @@ def tangents(low, high, begin, counts, slots, r4, features, rates, scale, turn):
                 turn[atom, i, j] = total[i, j] * scale
 
 
-@njit(error_model="numpy", fastmath=_ANY_ORDER)
+# part of its callers, see `_by_r4`
+@njit(forceinline=True, error_model="numpy", fastmath=_ANY_ORDER)
 def by_features(p, atom, sign, r4, rates, by_gr, dgr, one, two):
     """Add the gradients by G and dG/ds of a pair that one of its atoms makes."""
     b0, b1, b2, b3 = by_gr[atom, 0], by_gr[atom, 1], by_gr[atom, 2], by_gr[atom, 3]
