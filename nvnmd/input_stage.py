@@ -53,6 +53,10 @@ def read_stage(section: Mapping[str, Any], mistakes: Mistakes) -> tuple[str, Swi
     elif quantized == [False, False]:
         stage = "cnn"
     _check(switches if stage == "none" else settled(switches, stage), section, mistakes)
+    if stage == "cnn" and "weight_file" not in section:
+        lacking = _lacking(switches)
+        if lacking:
+            mistakes.add_text("nvnmd/weight_file", lacking)
     if stage == "cnn" and Path(named.get("config_file", "config.npy")).name != "config.npy":
         mistakes.add("nvnmd/config_file", named["config_file"],
                      "a path that ends in config.npy, which train-cnn writes")
@@ -159,12 +163,19 @@ def _files(config: RunConfig, stage: str, folder: str, switches: Switches,
     """The files of a settled stage: the document's, else those in the folder."""
     restores = switches.restore_descriptor or switches.restore_fitting_net
     if stage == "cnn":
-        if restores and "weight_file" not in named:
-            name = next(name for name in SWITCHES[:2] if getattr(switches, name))
-            raise InputError(f"{config.source}: nvnmd/weight_file: missing key, expected the "
-                             f"weights to restore, as nvnmd/{name} is true")
+        lacking = _lacking(switches)
+        if lacking and "weight_file" not in named:
+            raise InputError(f"{config.source}: nvnmd/weight_file: {lacking}")
         return StageFiles(config_file=f"{folder}/config.npy", weight_file=named.get("weight_file"))
     wanted = {"config_file": restores, "weight_file": restores,
               "map_file": switches.quantize_descriptor}
     return StageFiles(**{key: named.get(key, f"{folder}/{FILES[key]}")
                          for key, needed in wanted.items() if needed})
+
+
+def _lacking(switches: Switches) -> str:
+    """What a train-cnn without `weight_file` lacks, which has no folder to read it from; or ""."""
+    restored = next((name for name in SWITCHES[:2] if getattr(switches, name)), None)
+    if restored is None:
+        return ""
+    return f"missing key, expected the weights to restore, as nvnmd/{restored} is true"

@@ -40,6 +40,10 @@ def test_contradictions_between_the_two_forms():
     ({"restore_fitting_net": True, "weight_file": "none"},
      'nvnmd/weight_file: got "none", expected the weights to restore, as '
      "nvnmd/restore_fitting_net is true"),
+    ({**dict.fromkeys(("quantize_descriptor", "quantize_fitting_net"), False),
+      "restore_fitting_net": True},
+     "nvnmd/weight_file: missing key, expected the weights to restore, as "
+     "nvnmd/restore_fitting_net is true"),
     ({"quantize_descriptor": False, "map_file": "a/map.npy"},
      'nvnmd/map_file: got "a/map.npy", expected none, as nvnmd/quantize_descriptor is false'),
     ({**dict.fromkeys(("quantize_descriptor", "quantize_fitting_net"), False),
