@@ -82,6 +82,7 @@ def evaluate(folder: Path, config: Any, data: Path) -> dict[str, float]:
                 qe.append((fixed.energy - floating.energy) / system.natoms)
                 qf.append((fixed.force - floating.force).ravel())
         found[f"{part}_energy"] = 1e3 * rms(de)
+        found[f"{part}_mean"] = 1e3 * float(np.concatenate(de).mean())
         found[f"{part}_force"] = rms(df)
         if part == "held":
             found |= {"cost_mean": 1e3 * float(np.concatenate(qe).mean()), "cost_force": rms(qf)}
@@ -94,8 +95,10 @@ def rms(parts: list) -> float:
 
 
 COLUMNS = {
-    "held_energy": ("energy, meV/atom", "8.3f"), "held_force": ("force, eV/Å", "8.4f"),
-    "training_energy": ("(training) energy", "8.3f"), "training_force": ("force", "8.4f"),
+    "held_energy": ("energy, meV/atom", "8.3f"), "held_mean": ("mean", "+7.3f"),
+    "held_force": ("force, eV/Å", "8.4f"),
+    "training_energy": ("(training) energy", "8.3f"), "training_mean": ("mean", "+7.3f"),
+    "training_force": ("force", "8.4f"),
     "cost_mean": ("quantization: mean, meV/atom", "+9.5f"), "cost_force": ("force, eV/Å", "9.2e"),
 }
 
@@ -113,7 +116,8 @@ def show(results: dict[tuple[int, int], dict[str, float]], versions: list[int]) 
                               for key in COLUMNS}
             _line(f"{version:7d}  mean", means[version])
     if {0, 1} <= set(means):
-        ratio = {key: means[1][key] / means[0][key] for key in COLUMNS if "cost" not in key}
+        ratio = {f"{part}_{kind}": means[1][f"{part}_{kind}"] / means[0][f"{part}_{kind}"]
+                 for part in ("held", "training") for kind in ("energy", "force")}
         print("version 1 / version 0: " + ", ".join(f"{key} {value:.3f}"
                                                     for key, value in ratio.items()))
 
