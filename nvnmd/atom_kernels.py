@@ -45,7 +45,7 @@ def describe_backward(low, high, gr, by_d, m2, scale, out):
                     to[j + k - m1] += column[j] * row[j]
 
 
-@njit(cache=True, error_model="numpy", fastmath=_ANY_ORDER)
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=_ANY_ORDER)
 def activate(z, bias, term, previous, skip, x, slope):
     """Hidden layer of a fitting net: its output x and the activation's derivative `slope`; the
     second derivative takes the place of z.
@@ -78,7 +78,7 @@ def activate(z, bias, term, previous, skip, x, slope):
             z[p, j] = v * (abs(v) * 0.75 - 1.5)
 
 
-@njit(cache=True, error_model="numpy", fastmath=_ANY_ORDER)
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=_ANY_ORDER)
 def reverse(bar, slope, outer, curve, inner, before, to_bias):
     """Gradient `before` an activation from that behind it, `bar`, and its sum over the atoms.
 

@@ -105,7 +105,12 @@ class EmbeddingPass:
         """
         pairs = len(r4)
         features = self._space("features", pairs, 2, self._m1)
-        self._nodes = [self._grid(t, net, batch, r4) for t, net in enumerate(nets)]
+        self._nodes = [None] * len(nets)
+
+        def grid(t: int) -> None:
+            self._nodes[t] = self._grid(t, nets[t], batch, r4)
+
+        share_out(range(len(nets)), lambda: grid)
         s, store = np.empty(0), np.empty((0, 0))
         if None in self._nodes:
             s, store = r4[:, 0].copy(), self._store(pairs)
@@ -164,10 +169,17 @@ class EmbeddingPass:
                         batch.neighbors, batch.shared, batch.gain_of, gains, r4, rates, by_gr,
                         dgr, features, to_nodes[t][k], to_gains[k])
 
-        share_out(range(PARTS), lambda: part)
-        for t, nodes in enumerate(self._nodes):
+        def through_net(t: int) -> None:
+            nodes = self._nodes[t]
             if nodes is not None:
-                self._nodes_backward(nodes, to_nodes[t], nets[t], to_nets[:, t])
+                rows = np.zeros(nodes.features.shape)
+                rows[: nodes.count, 0] = to_nodes[t].sum(axis=0)
+                kernels.points_backward(
+                    0, len(rows) // TILE, rows, nets[t], self._widths, nodes.store,
+                    nodes.features, to_nets[0, t])
+
+        share_out(range(PARTS), lambda: part)
+        share_out(range(len(nets)), lambda: through_net)
         return to_nets.sum(axis=0), to_gains.sum(axis=0)
 
     def _grid(self, t: int, net: Floats, batch: PairLists, r4: Floats) -> _Nodes | None:
@@ -192,17 +204,8 @@ class EmbeddingPass:
         store = self._space(f"node store {t}", tiles, store_size(self._widths))
         features = self._space(f"nodes {t}", tiles * TILE, 2, self._m1)
         s = (first + np.arange(tiles * TILE)) / per_unit
-        share_out(range(PARTS), lambda: lambda k: kernels.embed(
-            *_range(tiles, k), s, net, self._widths, store, features))
+        kernels.embed(0, tiles, s, net, self._widths, store, features)
         return _Nodes(first, per_unit, count, store, features, features[:count, 0].copy())
-
-    def _nodes_backward(self, nodes: _Nodes, by_g: Floats, net: Floats, to_net: Floats) -> None:
-        """Take the gradient by the nodes' G, in parts, back through the net."""
-        rows = np.zeros(nodes.features.shape)
-        rows[: nodes.count, 0] = by_g.sum(axis=0)
-        share_out(range(PARTS), lambda: lambda k: kernels.points_backward(
-            *_range(len(rows) // TILE, k), rows, net, self._widths, nodes.store, nodes.features,
-            to_net[k]))
 
     def _store(self, pairs: int) -> Floats:
         """Layers of every tile of pairs."""

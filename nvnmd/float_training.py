@@ -107,10 +107,8 @@ class FloatPass:
         self._gains = np.empty((0, self._m1)) if types is None else types.gains
         nets = self._nets(numbers)
         r4, slopes = self._space("r4", pairs, 4), self._space("slopes", pairs, 3)
-        self._each(
-            lambda low, high: kernels.radial(
-                low, high, batch.kinds, batch.centers, batch.rij, self._mean, self._deviation,
-                *self._range, r4, slopes), pairs)
+        kernels.radial(0, pairs, batch.kinds, batch.centers, batch.rij, self._mean,
+                       self._deviation, *self._range, r4, slopes)
         features = self._embedding.forward(nets, batch, r4)
         if types is not None:
             scaled = self._space("scaled", *features.shape)
@@ -120,25 +118,31 @@ class FloatPass:
         self._features = features
         empty = self._empty_features(nets)
         gr, dgr = (self._space(name, rows, 4, self._m1) for name in ("gr", "dgr"))
-        self._each(
-            lambda low, high: kernels.gather(
-                low, high, batch.kinds, batch.begin, batch.counts, batch.slots, empty,
-                self._sel, self._scale, r4, features, gr), rows)
         d = self._space("d", rows, self._m1 * self._m2)
         unused = self._space("unused", *d.shape)
-        self._each(lambda low, high: describe(low, high, gr, gr, self._m2, d, unused), rows)
+
+        def descriptors(low: int, high: int) -> None:
+            kernels.gather(low, high, batch.kinds, batch.begin, batch.counts, batch.slots, empty,
+                           self._sel, self._scale, r4, features, gr)
+            describe(low, high, gr, gr, self._m2, d, unused)
+
+        self._each(descriptors, rows)
         atomic = self._t_bias[batch.kinds]
         dd = self._space("dd", *d.shape)
-        self._passes: list[tuple[slice, FittingPass]] = []
-        for t, rows_of_net in enumerate(self._blocks(batch, numbers)):
-            first = None if types is None else types.first[batch.kinds]
-            found = evaluate(numbers.fitting[t], d[rows_of_net], first)
-            atomic[rows_of_net] += found.energy
-            dd[rows_of_net] = found.gradient
-            self._passes.append((rows_of_net, found))
-        self._dd = dd
+        blocks = self._blocks(batch, numbers)
+        first = None if types is None else types.first[batch.kinds]
+        passes: dict[int, FittingPass] = {}
         dgr[:] = 0.0
-        self._by_gr(gr, dd, dgr)
+
+        def fit(t: int) -> None:
+            passes[t] = found = evaluate(numbers.fitting[t], d[blocks[t]], first)
+            atomic[blocks[t]] += found.energy
+            dd[blocks[t]] = found.gradient
+            self._by_gr(blocks[t], gr, dd, dgr)
+
+        share_out(range(len(blocks)), lambda: fit)
+        self._passes = [(block, passes[t]) for t, block in enumerate(blocks)]
+        self._dd = dd
         pair = self._space("pair", pairs, 3)
         self._each(
             lambda low, high: kernels.pair_gradients(
@@ -180,28 +184,31 @@ class FloatPass:
         r4, slopes = self._space("r4", pairs, 4), self._space("slopes", pairs, 3)
         gr, dgr = (self._space(name, rows, 4, self._m1) for name in ("gr", "dgr"))
         rates, turn = self._space("rates", pairs, 4), self._space("turn", *gr.shape)
-        self._each(
-            lambda low, high: kernels.pair_rates(
-                low, high, batch.frames, batch.centers, batch.neighbors, batch.rij, slopes,
-                by_force, by_virial, rates), pairs)
-        self._each(
-            lambda low, high: kernels.tangents(
-                low, high, batch.begin, batch.counts, batch.slots, r4, self._features, rates,
-                self._scale, turn), rows)
+        kernels.pair_rates(0, pairs, batch.frames, batch.centers, batch.neighbors, batch.rij,
+                           slopes, by_force, by_virial, rates)
         d_turn = self._space("d_turn", *self._dd.shape)
         unused = self._space("unused", *d_turn.shape)
-        self._each(lambda low, high: describe(low, high, gr, turn, self._m2, unused, d_turn), rows)
-        by_d = self._space("by_d", *self._dd.shape)
+
+        def changes(low: int, high: int) -> None:
+            kernels.tangents(low, high, batch.begin, batch.counts, batch.slots, r4,
+                             self._features, rates, self._scale, turn)
+            describe(low, high, gr, turn, self._m2, unused, d_turn)
+
+        self._each(changes, rows)
+        by_d, by_gr = self._space("by_d", *self._dd.shape), self._space("by_gr", *gr.shape)
+        by_gr[:] = 0.0
         by_first = np.zeros((len(self._t_bias), numbers.fitting[0][0][1].size))
-        for t, (block, found) in enumerate(self._passes):
+
+        def fit(t: int) -> None:
+            block, found = self._passes[t]
             by_d[block], by_layer = backward(
                 numbers.fitting[t], found, by_atomic[block], d_turn[block], gradient.fitting[t])
             if numbers.tweight is not None:
                 np.add.at(by_first, batch.kinds[block], by_layer)
-        by_gr = self._space("by_gr", *gr.shape)
-        by_gr[:] = 0.0
-        self._by_gr(gr, by_d, by_gr)
-        self._by_gr(turn, self._dd, by_gr)
+            self._by_gr(block, gr, by_d, by_gr)
+            self._by_gr(block, turn, self._dd, by_gr)
+
+        share_out(range(len(self._passes)), lambda: fit)
         nets = self._nets(numbers)
         to_nets, by_gains = self._embedding.backward(
             nets, batch, self._gains, r4, rates, by_gr, dgr)
@@ -217,10 +224,9 @@ class FloatPass:
         self._nets(gradient)[:] = to_nets
         return by_gains, by_first
 
-    def _by_gr(self, gr: Floats, by_d: Floats, out: Floats) -> None:
-        """Add to `out` the gradient by R4^T G that a gradient by D makes."""
-        self._each(lambda low, high: describe_backward(
-            low, high, gr, by_d, self._m2, self._scale, out), len(gr))
+    def _by_gr(self, atoms: slice, gr: Floats, by_d: Floats, out: Floats) -> None:
+        """Add to `out` the gradient by R4^T G that some atoms' gradients by D make."""
+        describe_backward(atoms.start, atoms.stop, gr, by_d, self._m2, self._scale, out)
 
     def _nets(self, numbers: TrainedNumbers) -> Floats:
         """The embedding nets' numbers, (blocks, n): they stand first in the vector."""

@@ -9,6 +9,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from nvnmd.atomic_file import atomic_write
 from nvnmd.batch_sampler import BatchSampler
@@ -161,7 +162,11 @@ class TrainingLoop(Generic[Batch]):
         monitor = monitor_of(settings, self.folder, begin, self.chief)
         # what overflows ends as a loss or a weight that is not finite, and that is one message
         quiet = np.errstate(over="ignore", invalid="ignore")
-        with InterruptFlag() as flag, bar, monitor, quiet:
+        # Atoms and nets are shared out to threads here. Matrix products of their sizes are slower
+        # with threads of their own, which wait for work beside those; and so they give the same
+        # bits whatever the number of threads.
+        alone = threadpool_limits(1, user_api="blas")
+        with InterruptFlag() as flag, bar, monitor, quiet, alone:
             while self.step < last:
                 lr = self.rate(self.step)
                 factors = self._prefactors()
