@@ -101,6 +101,8 @@ class Checkpoint:
             header = json.loads(str(arrays.pop("header")))
             if header["format"] != FORMAT:
                 raise ValueError(f"format {header['format']!r}, expected {FORMAT!r}")
+            if not isinstance(header["state"], dict) or int(header["step"]) < 0:
+                raise ValueError("a state or a step that no training has")
             found = cls(
                 kind=header["kind"], step=int(header["step"]), state=header["state"], arrays=arrays
             )

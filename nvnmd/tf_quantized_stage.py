@@ -13,7 +13,7 @@ from nvnmd.checkpoint import Checkpoint, unprefixed
 from nvnmd.config import RunConfig, Switches
 from nvnmd.data import System
 from nvnmd.data_mixed import pools
-from nvnmd.errors import InputError, ModelFileError
+from nvnmd.errors import InputError
 from nvnmd.frame_pairs import NeighborCache
 from nvnmd.freeze import freeze_model
 from nvnmd.initial_weights import initial_weights
@@ -264,10 +264,7 @@ def checkpoint_weights(
     checkpoint: Checkpoint, cnn: FloatWeights, source: Path, folder: Path
 ) -> FloatWeights:
     """Take the weights of a checkpoint, which must have grown from this continuous stage."""
-    try:
-        weights = FloatWeights.from_arrays(unprefixed(checkpoint.arrays, "weights"))
-    except KeyError as error:
-        raise ModelFileError(f"{source}: the array {error} is missing") from None
+    weights = FloatWeights.from_file(unprefixed(checkpoint.arrays, "weights"), source)
     theirs, ours = weights.arrays(), cnn.arrays()
     for name, array in ours.items():
         fixed = not name.startswith("fitting.") and name != "tweight"

@@ -220,7 +220,8 @@ def _train(
     slots = np.clip(slots, 1, config.descriptor.sel)
 
     if checkpoint is not None:
-        weights = FloatWeights.from_arrays(unprefixed(checkpoint.arrays, "weights"))
+        assert restart is not None
+        weights = FloatWeights.from_file(unprefixed(checkpoint.arrays, "weights"), restart)
     elif init_model is not None:
         weights = _load_initial(init_model, config)
     else:
@@ -347,6 +348,6 @@ def _load_initial(path: Path, config: RunConfig) -> FloatWeights:
         if path.is_file() and path.name == "weights.npz":
             raise error
         checkpoint = load_restart(path, config, "cnn")
-        return FloatWeights.from_arrays(unprefixed(checkpoint.arrays, "weights"))
+        return FloatWeights.from_file(unprefixed(checkpoint.arrays, "weights"), path)
     check_sizes(weights, path, config)
     return weights

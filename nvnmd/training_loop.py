@@ -16,7 +16,7 @@ from nvnmd.batch_sampler import BatchSampler
 from nvnmd.checkpoint import Checkpoint, prefixed, unprefixed
 from nvnmd.config import RunConfig
 from nvnmd.data import System, load_systems
-from nvnmd.errors import InputError, NvnmdError
+from nvnmd.errors import InputError, ModelFileError, NvnmdError
 from nvnmd.frame_pairs import NeighborCache
 from nvnmd.input_stage import settled
 from nvnmd.lcurve import LearningCurve
@@ -374,8 +374,10 @@ def model_settings(config: RunConfig, kind: str) -> dict[str, Any]:
 
 
 def _check_settings(checkpoint: Checkpoint, source: Path, config: RunConfig) -> None:
-    """Raise InputError if a checkpoint belongs to another model."""
+    """Raise InputError if a checkpoint belongs to another model, ModelFileError if to none."""
     theirs, ours = checkpoint.state.get("model", {}), model_settings(config, checkpoint.kind)
+    if not isinstance(theirs, dict):
+        raise ModelFileError(f"{source}: its settings of the model are no section")
     for key in {**ours, **theirs}:
         found, wanted = theirs.get(key), ours.get(key)
         if found != wanted:

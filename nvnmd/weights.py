@@ -127,6 +127,25 @@ class FloatWeights:
             type_net=net("type_net"),
         )
 
+    @classmethod
+    def from_file(cls, arrays: Mapping[str, NDArray], path: str | Path) -> FloatWeights:
+        """Rebuild the weights from arrays that were read from a file.
+
+        Raises
+        ------
+        ModelFileError
+            A name is missing, or what it names are not finite numbers.
+        """
+        for name, array in arrays.items():
+            if array.dtype.kind not in "fiu" or not np.isfinite(array).all():
+                raise ModelFileError(f"{path}: the array {name} does not hold finite numbers only")
+        try:
+            return cls.from_arrays(arrays)
+        except KeyError as error:
+            raise ModelFileError(f"{path}: the array {error} is missing") from None
+        except (TypeError, ValueError) as error:
+            raise ModelFileError(f"{path}: not the arrays of weights ({error})") from None
+
     def save(self, path: str | Path) -> None:
         """Write the weights as an npz file without pickles, replacing it in one step."""
         with atomic_write(path) as file:
@@ -150,10 +169,7 @@ class FloatWeights:
             raise ModelFileError(f"{path}: not a readable weight file ({reason})") from None
         if str(arrays.pop("format", "")) != FORMAT:
             raise ModelFileError(f"{path}: not a weight file of format {FORMAT}")
-        try:
-            return cls.from_arrays(arrays)
-        except KeyError as error:
-            raise ModelFileError(f"{path}: the array {error} is missing") from None
+        return cls.from_file(arrays, path)
 
     def to_deepmd(self, sel: Sequence[int]) -> dict[str, Any]:
         """Return the dictionary of `weight.npy`; see `nvnmd.deepmd_weights.to_deepmd`."""

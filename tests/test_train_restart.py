@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -108,6 +109,35 @@ def test_bad_checkpoints(finished, data, tmp_path):  # noqa: F811
         Checkpoint.load(folder, "qnn")
     with pytest.raises(InputError, match="exclude each other"):
         train(config, tmp_path, restart=folder, init_model=folder)
+
+
+@pytest.mark.parametrize(("name", "change", "message"), [
+    ("weights/embedding.0.1.bias", None, r"the array 'embedding\.0\.1\.bias' is missing"),
+    ("weights/davg", np.array([["a", "b"]]), "the array davg does not hold finite numbers only"),
+    ("weights/fitting.1.weight", np.array([[[np.nan]]]),
+     r"the array fitting\.1\.weight does not hold finite numbers only"),
+    ("weights/min_nbor_dist", np.ones(2), "not the arrays of weights"),
+    ("header", {"step": -3}, "not a readable checkpoint"),
+    ("header", {"state": []}, "not a readable checkpoint"),
+    ("header", {"state": {"model": 3}}, "its settings of the model are no section"),
+])
+def test_damaged_checkpoints_are_one_line(
+    finished, tmp_path, name, change, message  # noqa: F811
+):
+    config, folder, _, _ = finished
+    with np.load(folder / "model.ckpt-4.npz") as file:
+        arrays = dict(file)
+    if name == "header":
+        change = np.array(json.dumps(json.loads(str(arrays[name])) | change))
+    arrays = {key: array for key, array in arrays.items() if key != name}
+    path = tmp_path / "model.ckpt-4.npz"
+    np.savez(path, **arrays | ({} if change is None else {name: change}))
+    begins = {"restart": path}, {"init_model": path}
+    for begin in begins:
+        with pytest.raises(ModelFileError, match=message) as caught:
+            train(config, tmp_path / "out", **begin)
+        assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+        assert not (tmp_path / "out").exists()
 
 
 def test_an_earlier_curve_of_other_columns_stays_as_comments(data, tmp_path):  # noqa: F811
