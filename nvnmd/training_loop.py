@@ -142,6 +142,8 @@ class TrainingLoop(Generic[Batch]):
         settings = self.config.training
         names = ("rmse", *(f"rmse_{term}" for term in self.columns))
         curve = None
+        # this may fail, too
+        monitor = monitor_of(settings, self.folder, self.step, self.chief)
         if self.chief:
             # only now that data and checkpoint are known to fit: before, nothing is touched
             prepare_folder(self.config, self.folder)
@@ -159,7 +161,6 @@ class TrainingLoop(Generic[Batch]):
         begin, last = self.step, settings.numb_steps
         show = None if self.chief else False
         bar = TrainingProgress(f"train-{self.kind}", last, begin, show=show)
-        monitor = monitor_of(settings, self.folder, begin, self.chief)
         # what overflows ends as a loss or a weight that is not finite, and that is one message
         quiet = np.errstate(over="ignore", invalid="ignore")
         # Atoms and nets are shared out to threads here. Matrix products of their sizes are slower

@@ -87,3 +87,10 @@ def test_a_log_folder_that_cannot_be_is_one_line(data, tmp_path, asked):  # noqa
                          **{asked: True})  # fmt: skip
     with pytest.raises(InputError, match=r"tensorboard_log_dir: .*file/log cannot be written to"):
         train(config, tmp_path / "run")
+    # what an earlier run left in the folder is not lost to one that cannot begin
+    (tmp_path / "run").mkdir(exist_ok=True)
+    (tmp_path / "run/lcurve.out").write_text("earlier")
+    with pytest.raises(InputError, match="cannot be written to"):
+        train(config, tmp_path / "run")
+    assert (tmp_path / "run/lcurve.out").read_text() == "earlier"
+    assert not (tmp_path / "run/train.json").exists()
