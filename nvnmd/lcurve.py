@@ -86,7 +86,9 @@ def _earlier_lines(path: Path, header: str, last: int) -> list[str]:
     """Lines of a file up to the step `last`, as comments if they are below another header."""
     kept: list[str] = []
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        text = path.read_text(encoding="utf-8")
+        # a full disk leaves a line without its end, whose step may lack digits
+        lines = text[: text.rfind("\n") + 1].splitlines()
         for line in lines:
             if line.split() and not line.startswith("#") and int(line.split()[0]) <= last:
                 kept.append(line)

@@ -154,6 +154,17 @@ def test_an_earlier_curve_of_other_columns_stays_as_comments(data, tmp_path):  #
     assert np.isfinite(curve["rmse_f_val"]).all()
 
 
+def test_a_line_of_the_curve_that_was_cut_short_is_dropped(data, tmp_path):  # noqa: F811
+    config = make_config(data[:1], batch_size=(1,), numb_steps=12, save_freq=2, disp_freq=2)
+    train(config, tmp_path)
+    curve = tmp_path / "lcurve.out"
+    whole = curve.read_text()
+    # step 10, cut behind its first digit
+    curve.write_text(whole[: whole.index("\n     10 ") + 7])
+    train(config, tmp_path, restart=tmp_path / "model.ckpt-8.npz")
+    assert curve.read_text() == whole
+
+
 @pytest.mark.parametrize("content", [b'{"a": 1}\n', b"step\nx 1\n", b"\xff\xfe\x00"])
 def test_a_restart_beside_a_file_that_is_no_curve(data, tmp_path, content):  # noqa: F811
     config = make_config(data[:1], batch_size=(1,), numb_steps=4, save_freq=2)
