@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -19,6 +18,7 @@ from nvnmd import (
     cli_test,
     cli_train,
 )
+from nvnmd.atomic_file import FULL
 from nvnmd.cli_common import HelpFormatter
 from nvnmd.errors import InputError, NvnmdError
 
@@ -40,10 +40,6 @@ examples:
   nvnmd import run -o model.nvnmd                 a model that DeePMD-kit trained
   nvnmd demo                                      all of it, on data that it makes itself
 """
-
-
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""What a full disk raises while writing, without the file's name."""
 
 
 class Parser(argparse.ArgumentParser):

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from nvnmd.atomic_file import atomic_write
+from nvnmd.atomic_file import atomic_write, named
 from nvnmd.errors import InputError
 
 
@@ -78,7 +78,7 @@ class LearningCurve:
             else:
                 line += f"   {value:11.2e}"
         line += f"   {lr:8.1e}\n"
-        with open(self.path, "a", encoding="utf-8") as file:
+        with named(self.path), open(self.path, "a", encoding="utf-8") as file:
             file.write(line)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 
 import numpy as np
@@ -148,6 +149,15 @@ def test_interrupted_write_leaves_the_old_file(tmp_path):
         file.write(b"half")
         raise RuntimeError
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_full_disk_is_told_with_the_file(tmp_path):
+    from nvnmd.atomic_file import atomic_write
+
+    path = tmp_path / "file"
+    with pytest.raises(OSError, match="No space left") as caught, atomic_write(path):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert caught.value.filename == str(path) and not list(tmp_path.iterdir())
 
 
 def make_config(max_nnei):
