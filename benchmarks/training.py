@@ -123,6 +123,8 @@ def watch(command: list[str], folder: Path, curve: Path, threads: int, log: Path
                NUMBA_NUM_THREADS=count, TF_CPP_MIN_LOG_LEVEL="2", **(extra or {}))
     cores = sorted(os.sched_getaffinity(0))[-threads:]
     rows: list[tuple[int, float, float, float]] = []
+    # an earlier run's rows are not this one's
+    curve.unlink(missing_ok=True)
     begin = time.monotonic()
     with open(log, "w") as output:
         child = subprocess.Popen(command, cwd=folder, env=env, stdout=output, stderr=output,

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nvnmd.quantize.ops import FIX_FRAC, round_bits
+from nvnmd.quantize.threads import share_out
 from nvnmd.quantized_fitting import QuantizedNet, QuantizedPass, backward, evaluate
 
 Floats = NDArray[np.float64]
@@ -59,15 +60,17 @@ class QuantizedAtoms:
             term = np.tile(rows, (frames, 1))
         self._shapes = [w.shape for w in weights], [b.shape for b in biases]
         self.out, self.dd = np.zeros((frames, n)), np.zeros((frames, n, width))
-        self._passes: list[tuple[int, slice, QuantizedNet, QuantizedPass]] = []
-        for t, block in enumerate(blocks):
-            if block.stop > block.start:
-                net = QuantizedNet([w[t] for w in weights], [b[t] for b in biases])
-                rows = d[:, block].reshape(-1, width).astype(np.float64)
-                found = evaluate(net, rows, term)
-                self.out[:, block] = found.out.reshape(frames, -1)
-                self.dd[:, block] = found.gradient.reshape(frames, -1, width)
-                self._passes.append((t, block, net, found))
+        self._passes: dict[int, tuple[slice, QuantizedNet, QuantizedPass]] = {}
+
+        def fit(t: int) -> None:
+            block, net = blocks[t], QuantizedNet([w[t] for w in weights], [b[t] for b in biases])
+            rows = d[:, block].reshape(-1, width).astype(np.float64)
+            found = evaluate(net, rows, term)
+            self.out[:, block] = found.out.reshape(frames, -1)
+            self.dd[:, block] = found.gradient.reshape(frames, -1, width)
+            self._passes[t] = block, net, found
+
+        share_out([t for t, block in enumerate(blocks) if block.stop > block.start], lambda: fit)
 
     def backward(
         self, by_out: Floats, by_dd: Floats
@@ -89,10 +92,16 @@ class QuantizedAtoms:
         weights, biases = ([np.zeros(shape) for shape in shapes] for shapes in self._shapes)
         by_first = np.zeros((int(self._types.max(initial=0)) + 1, self._shapes[1][0][1]))
         frames, _, width = by_dd.shape
-        for t, block, net, found in self._passes:
-            to_weights, to_biases, by_term = backward(
+        by_term: dict[int, Floats] = {}
+
+        def through(t: int) -> None:
+            block, net, found = self._passes[t]
+            to_weights, to_biases, by_term[t] = backward(
                 net, found, by_out[:, block].ravel(), by_dd[:, block].reshape(-1, width))
             for k, (w, b) in enumerate(zip(to_weights, to_biases, strict=True)):
                 weights[k][t], biases[k][t] = w, b
-            np.add.at(by_first, np.tile(self._types[block], frames), by_term)
+
+        share_out(sorted(self._passes), lambda: through)
+        for t, (block, _, _) in sorted(self._passes.items()):
+            np.add.at(by_first, np.tile(self._types[block], frames), by_term[t])
         return weights, biases, by_first

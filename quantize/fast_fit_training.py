@@ -23,7 +23,7 @@ def _rounded(x):
     return np.trunc(scaled - 0.5 if scaled < 0.0 else scaled + 0.5) * _UNIT
 
 
-@njit(cache=True, error_model="numpy")
+@njit(nogil=True, cache=True, error_model="numpy")
 def quantized(w, whole, out):
     """Value of `fitting.quantize_weight`, one exponent per column or in all."""
     nin, nout = w.shape
@@ -43,7 +43,7 @@ def quantized(w, whole, out):
             out[i, j] = np.floor(out[i, j] * scale) * pow2(tops[j] - _WEIGHT_FRAC)
 
 
-@njit(cache=True, error_model="numpy")
+@njit(nogil=True, cache=True, error_model="numpy")
 def activate(z, bias, term, previous, skip, x, slope):
     """Hidden layer from the matrix product in z: rounds it, adds bias and, where it has rows,
     `term`; the output goes to x, the derivative of `ops.tanh4` to `slope`."""
@@ -67,7 +67,7 @@ def activate(z, bias, term, previous, skip, x, slope):
             x[p, j] = y + previous[p, j] if skip else y
 
 
-@njit(cache=True, error_model="numpy")
+@njit(nogil=True, cache=True, error_model="numpy")
 def through_activation(z, g, through, slope, curve):
     """`ops.tanh4_grad` with the roundings that follow; its derivatives by g and by z."""
     for p in range(z.shape[0]):
@@ -87,7 +87,7 @@ def through_activation(z, g, through, slope, curve):
             curve[p, j] = (-bend if z[p, j] < 0.0 else bend) * g[p, j]
 
 
-@njit(cache=True, error_model="numpy")
+@njit(nogil=True, cache=True, error_model="numpy")
 def receive(total, g, skip):
     """Gradient in front of a layer, into `total`, plus the one that skips the layer."""
     for p in range(total.shape[0]):
