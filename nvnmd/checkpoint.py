@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,9 @@ class Checkpoint:
             np.savez(file, header=np.array(json.dumps(header)), **self.arrays)  # type: ignore[arg-type]
         with atomic_write(folder / POINTER) as file:
             file.write(f'model_checkpoint_path: "{path.name}"\n'.encode())
+        # what a run that was killed while writing left behind
+        for stale in folder.glob(f".{escape(prefix)}-*.npz.*"):
+            stale.unlink()
         if keep > 0:
             # A later step than this one is a leftover of an abandoned run and counts as oldest.
             older = [p for s, p in _steps(folder, prefix) if s != self.step]

@@ -6,7 +6,9 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -82,6 +84,16 @@ class InterruptFlag:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         self.raised = True
         signal.signal(signal.SIGINT, self._previous)
+
+
+@contextmanager
+def after_last_step(checkpoint: Path) -> Iterator[None]:
+    """Tell with an interrupt in this block, which comes after all steps, how to continue."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            f"interrupted after the last step; to continue: --restart {checkpoint}") from None
 
 
 class StepTimer:

@@ -18,7 +18,7 @@ from nvnmd.input_stage import settled
 from nvnmd.keep_better import better_weights
 from nvnmd.model_extras import stage_extras
 from nvnmd.neighbors import Overflow
-from nvnmd.progress import Log
+from nvnmd.progress import Log, after_last_step
 from nvnmd.qnn_batches import QuantizedFrames
 from nvnmd.quantize.forces import assemble_forces
 from nvnmd.quantize.model import Model
@@ -125,28 +125,30 @@ def _train(stage: QuantizedStage, keep_last: bool) -> QnnResult:
     _reference(stage.start, frames)
     model, steps, seconds = stage.train(TfQuantizedModel)
 
-    origin: dict[str, str | int] = {"command": "train-qnn", "steps": steps}
-    _check_against_reference(model, freeze_model(model.weights, stage.tables, config), frames)
-    log("check: the first frame's energies and forces have the bits of the integer reference")
-    # the first stage's weights, not the checkpoint's: a continued run ends as an uninterrupted one
-    before = stage.before if stage.switches.restore_fitting_net else None
-    trained = on_grid(model.weights, before)
-    if before is not None and not keep_last:
-        trained = better_weights(config, before, trained, stage.predict_with, *stage.judges,
-                                 log, stage.workers)
-        if trained is before:
-            origin["weights"] = "those of the first stage"
-    frozen = freeze_model(trained, stage.tables, config, origin=origin)
-    trained = dataclasses.replace(trained, t_bias_atom_e=frozen.t_bias_atom_e)
-    frozen = dataclasses.replace(frozen, extras=stage_extras(frozen, stage.first_stage))
-    if stage.chief:
-        bare = dataclasses.replace(
-            trained, embedding=((),) * len(trained.embedding), type_net=())
-        write_dict(out_dir / "weight.npy", bare.to_deepmd(config.descriptor.sel))
-        write_dict(out_dir / "config.npy", deepmd_config(config, trained))
-        frozen.save(out_dir / MODEL_FILE)
-        log(f"model: {out_dir / MODEL_FILE} (digest {frozen.digest[:12]})")
-    stage.workers.wait()
+    with after_last_step(out_dir / Path(config.training.save_ckpt).name):
+        origin: dict[str, str | int] = {"command": "train-qnn", "steps": steps}
+        _check_against_reference(model, freeze_model(model.weights, stage.tables, config), frames)
+        log("check: the first frame's energies and forces have the bits of the integer reference")
+        # the first stage's weights, not the checkpoint's: a continued run ends as one that was not
+        # interrupted
+        before = stage.before if stage.switches.restore_fitting_net else None
+        trained = on_grid(model.weights, before)
+        if before is not None and not keep_last:
+            trained = better_weights(config, before, trained, stage.predict_with, *stage.judges,
+                                     log, stage.workers)
+            if trained is before:
+                origin["weights"] = "those of the first stage"
+        frozen = freeze_model(trained, stage.tables, config, origin=origin)
+        trained = dataclasses.replace(trained, t_bias_atom_e=frozen.t_bias_atom_e)
+        frozen = dataclasses.replace(frozen, extras=stage_extras(frozen, stage.first_stage))
+        if stage.chief:
+            bare = dataclasses.replace(
+                trained, embedding=((),) * len(trained.embedding), type_net=())
+            write_dict(out_dir / "weight.npy", bare.to_deepmd(config.descriptor.sel))
+            write_dict(out_dir / "config.npy", deepmd_config(config, trained))
+            frozen.save(out_dir / MODEL_FILE)
+            log(f"model: {out_dir / MODEL_FILE} (digest {frozen.digest[:12]})")
+        stage.workers.wait()
     return QnnResult(folder=out_dir, model_file=out_dir / MODEL_FILE, model=frozen, step=steps,
                      seconds_per_step=seconds)
 

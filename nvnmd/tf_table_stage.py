@@ -16,7 +16,7 @@ from nvnmd.errors import InputError
 from nvnmd.input_stage import settled
 from nvnmd.mapping_files import MAP_FILE, write_map
 from nvnmd.neighbors import Overflow
-from nvnmd.progress import Log
+from nvnmd.progress import Log, after_last_step
 from nvnmd.tf_part_models import TableDescriptorModel
 from nvnmd.tf_quantized_stage import prepare_stage
 from nvnmd.tf_train import CnnResult
@@ -58,14 +58,15 @@ def train_table_descriptor(
         stage = prepare_stage(config, cnn_dir, out_dir, restart, log, overflow, workers)
         config = stage.config
         model, steps, seconds = stage.train(TableDescriptorModel)
-        trained = on_grid(model.weights, fixed=config.fitting.fixed_layers)
-        trained = replace(trained, t_bias_atom_e=vacuum_bias(trained, config.fitting.atom_ener))
-        if stage.chief:
-            trained.save(out_dir / "weights.npz")
-            write_dict(out_dir / "weight.npy", trained.to_deepmd(config.descriptor.sel))
-            write_dict(out_dir / "config.npy", deepmd_config(config, trained))
-            write_map(out_dir / MAP_FILE, stage.tables)
-            log(f"weights: {out_dir / 'weight.npy'}; the next stage: train-qnn --cnn {out_dir}")
+        with after_last_step(out_dir / Path(config.training.save_ckpt).name):
+            trained = on_grid(model.weights, fixed=config.fitting.fixed_layers)
+            trained = replace(trained, t_bias_atom_e=vacuum_bias(trained, config.fitting.atom_ener))
+            if stage.chief:
+                trained.save(out_dir / "weights.npz")
+                write_dict(out_dir / "weight.npy", trained.to_deepmd(config.descriptor.sel))
+                write_dict(out_dir / "config.npy", deepmd_config(config, trained))
+                write_map(out_dir / MAP_FILE, stage.tables)
+                log(f"weights: {out_dir / 'weight.npy'}; the next stage: train-qnn --cnn {out_dir}")
         workers.wait()
     return CnnResult(folder=out_dir, step=steps, weights=trained, seconds_per_step=seconds)
 

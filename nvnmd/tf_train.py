@@ -23,7 +23,7 @@ from nvnmd.initial_weights import initial_weights
 from nvnmd.input_stage import settled
 from nvnmd.mixed_batches import FrameDraws
 from nvnmd.neighbors import Overflow
-from nvnmd.progress import Log
+from nvnmd.progress import Log, after_last_step
 from nvnmd.quantize.fast import installed
 from nvnmd.restore import check_sizes, read_weights, restored
 from nvnmd.statistics_file import training_statistics
@@ -274,18 +274,19 @@ def _train(
         log(f"continuing at step {checkpoint.step}")
     seconds = run.loop()
 
-    # the integer network rounds weights down: from here on there is nothing to round
-    weights = on_grid(model.weights, fixed=config.fitting.fixed_layers)
-    weights = replace(weights, t_bias_atom_e=vacuum_bias(
-        weights, config.fitting.atom_ener, quantized=bool(switches.quantize_fitting_net)))
-    if chief:
-        weights.save(out_dir / "weights.npz")
-        write_dict(out_dir / "weight.npy", weights.to_deepmd(config.descriptor.sel))
-        write_dict(out_dir / "config.npy", deepmd_config(config, weights))
-        from nvnmd.mapping_files import map_folder
+    with after_last_step(out_dir / Path(training.save_ckpt).name):
+        # the integer network rounds weights down: from here on there is nothing to round
+        weights = on_grid(model.weights, fixed=config.fitting.fixed_layers)
+        weights = replace(weights, t_bias_atom_e=vacuum_bias(
+            weights, config.fitting.atom_ener, quantized=bool(switches.quantize_fitting_net)))
+        if chief:
+            weights.save(out_dir / "weights.npz")
+            write_dict(out_dir / "weight.npy", weights.to_deepmd(config.descriptor.sel))
+            write_dict(out_dir / "config.npy", deepmd_config(config, weights))
+            from nvnmd.mapping_files import map_folder
 
-        log(f"tables: {map_folder(out_dir)}")
-    workers.wait()
+            log(f"tables: {map_folder(out_dir)}")
+        workers.wait()
     return CnnResult(folder=out_dir, step=run.step, weights=weights, seconds_per_step=seconds)
 
 

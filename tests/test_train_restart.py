@@ -61,7 +61,11 @@ def test_init_model_takes_the_weights_only(finished, data, tmp_path):  # noqa: F
 
 def test_old_checkpoints_are_deleted(data, tmp_path):  # noqa: F811
     config = make_config(data[:1], batch_size=(1,), numb_steps=5, save_freq=1, max_ckpt_keep=2)
+    # as a run that was killed while writing leaves it
+    half = tmp_path / ".model.ckpt-3.npz.5a1_x9"
+    half.write_bytes(b"PK")
     train(config, tmp_path)
+    assert not half.exists()
     kept = sorted(path.name for path in tmp_path.glob("model.ckpt-*"))
     assert kept == ["model.ckpt-4.npz", "model.ckpt-5.npz"]
     assert find_checkpoint(tmp_path / "model.ckpt").name == "model.ckpt-5.npz"
@@ -90,6 +94,25 @@ def test_interrupt_leaves_a_checkpoint_that_continues(finished, data, tmp_path):
     assert (tmp_path / "lcurve.out").read_text() == (folder / "lcurve.out").read_text()
     for name, array in result.weights.arrays().items():
         np.testing.assert_array_equal(again.weights.arrays()[name], array, err_msg=name)
+
+
+def test_interrupt_after_the_last_step_tells_how_to_continue(finished, tmp_path):  # noqa: F811
+    config, folder, *_ = finished
+
+    def log(line):
+        if line.startswith("tables: "):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    from nvnmd.tf_train import train_cnn
+
+    with pytest.raises(KeyboardInterrupt) as interrupt:
+        train_cnn(config, tmp_path, log=log)
+    checkpoint = tmp_path / "model.ckpt"
+    expected = f"interrupted after the last step; to continue: --restart {checkpoint}"
+    assert str(interrupt.value) == expected
+    train(config, tmp_path, restart=checkpoint)
+    for name in ("map.npy", "weight.npy"):
+        assert (tmp_path / name).read_bytes() == (folder / name).read_bytes()
 
 
 def test_bad_checkpoints(finished, data, tmp_path):  # noqa: F811
