@@ -121,21 +121,15 @@ def interpolate(low, high, centers, r4, first, per_unit, table, nodes, cells, fa
                 value = value * u + table[k, j]
             f[j] = value
         n = nodes[begin : begin + POINTS]
-        # written out: the compiler makes vector instructions of a loop over j only
-        a, b, c, d, e, g = f[0], f[1], f[2], f[3], f[4], f[5]
-        h, i, k, l, m, o = f[6], f[7], f[8], f[9], f[10], f[11]  # noqa: E741
-        out = features[p, 0]
-        for j in range(len(out)):
-            out[j] = (a * n[0, j] + b * n[1, j] + c * n[2, j] + d * n[3, j] + e * n[4, j]
-                      + g * n[5, j] + h * n[6, j] + i * n[7, j] + k * n[8, j] + l * n[9, j]
-                      + m * n[10, j] + o * n[11, j])
-        a, b, c, d, e, g = f[12], f[13], f[14], f[15], f[16], f[17]
-        h, i, k, l, m, o = f[18], f[19], f[20], f[21], f[22], f[23]  # noqa: E741
-        out = features[p, 1]
-        for j in range(len(out)):
-            out[j] = (a * n[0, j] + b * n[1, j] + c * n[2, j] + d * n[3, j] + e * n[4, j]
-                      + g * n[5, j] + h * n[6, j] + i * n[7, j] + k * n[8, j] + l * n[9, j]
-                      + m * n[10, j] + o * n[11, j])
+        for half in range(2):
+            # written out: the compiler makes vector instructions of a loop over j only
+            f0, f1, f2, f3, f4, f5 = f[0], f[1], f[2], f[3], f[4], f[5]
+            f6, f7, f8, f9, f10, f11 = f[6], f[7], f[8], f[9], f[10], f[11]
+            f, out = f[POINTS:], features[p, half]
+            for j in range(len(out)):
+                out[j] = (f0 * n[0, j] + f1 * n[1, j] + f2 * n[2, j] + f3 * n[3, j]
+                          + f4 * n[4, j] + f5 * n[5, j] + f6 * n[6, j] + f7 * n[7, j]
+                          + f8 * n[8, j] + f9 * n[9, j] + f10 * n[10, j] + f11 * n[11, j])
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=_ANY_ORDER)
