@@ -40,9 +40,12 @@ def load(folder: Path, base: Path):
     """A stage's files, weights and run, and the frames of the reference it began from."""
     document = json.loads((folder / "part.json").read_text())
     document["training"].pop("numb_test", None)
-    # DeePMD-kit passes over a file that no switch reads, this program refuses it
+    # DeePMD-kit passes over a file that no switch reads, this program refuses it, and a restored
+    # part without its file
+    restored = any(document["nvnmd"][f"restore_{part}"] for part in ("descriptor", "fitting_net"))
     for key in [key for key in document["nvnmd"] if key.endswith("_file")]:
-        document["nvnmd"].pop(key)
+        if key != "weight_file" or not restored:
+            document["nvnmd"].pop(key)
     config = parse_document(document, "part.json", find_systems=False)
     weights = FloatWeights.from_deepmd(read_dict(folder / "weight.npy"))
     frames = np.load(base / "expected.npz")
