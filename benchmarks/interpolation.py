@@ -3,8 +3,8 @@
     python benchmarks/interpolation.py WEIGHTS [WEIGHTS ...] [--range -0.5 9]
 
 WEIGHTS are `weights.npz` files, which `train-cnn` writes. For each net: the density of nodes that
-training would choose on that range of s, and the largest errors of G and dG/ds at 100,000 points of
-it, as parts of the largest G and dG/ds, beside the exact net.
+training would choose on that range of s, or that it would go pair by pair, and the largest errors
+of G and dG/ds at 100,000 points of it, as parts of the largest G and dG/ds, beside the exact net.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from nvnmd import node_kernels
 from nvnmd.embedding_pass import EmbeddingPass, Space
+from nvnmd.float_math import NumpyMath
+from nvnmd.float_nets import embed
 from nvnmd.pair_lists import PairLists
 from nvnmd.weights import FloatWeights
 
@@ -30,20 +31,6 @@ def pairs_of_one_net() -> PairLists:
         centers=many, neighbors=many, shared=many > 0, rij=np.zeros((POINTS, 3)), gain_of=many)
 
 
-def exact(net: list, s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """G and dG/ds of an embedding net."""
-    x, dx = s[:, None], np.ones((len(s), 1))
-    for weight, bias in net:
-        t = np.tanh(x @ weight + bias)
-        dt = (1.0 - t * t) * (dx @ weight)
-        times = weight.shape[1] // weight.shape[0]
-        if weight.shape[1] in (weight.shape[0], 2 * weight.shape[0]):
-            x, dx = np.tile(x, times) + t, np.tile(dx, times) + dt
-        else:
-            x, dx = t, dt
-    return x, dx
-
-
 def main() -> None:
     """Print a line per net."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -52,23 +39,18 @@ def main() -> None:
     args = parser.parse_args()
     r4 = np.zeros((POINTS, 4))
     r4[:, 0] = np.random.default_rng(0).uniform(*args.range, POINTS)
-    batch, densities = pairs_of_one_net(), []
-    measure = node_kernels.coarse_errors
-
-    def watched(per_unit: float, nodes: np.ndarray, count: int) -> float:
-        densities.append(per_unit)
-        return measure(per_unit, nodes, count)
-
-    node_kernels.coarse_errors = watched
+    batch = pairs_of_one_net()
     for path in args.weights:
         for k, net in enumerate(FloatWeights.load(path).embedding):
             widths = np.array([w.shape[0] for w, _ in net] + [net[-1][0].shape[1]])
             numbers = np.concatenate([np.concatenate([w.ravel(), b.ravel()]) for w, b in net])
-            found = EmbeddingPass(widths, Space()).forward(numbers[None], batch, r4)
-            errors = [np.abs(found[:, half] - right).max() / np.abs(right).max()
-                      for half, right in enumerate(exact(net, r4[:, 0]))]
-            print(f"{path}, net {k}: {densities[-1]:.0f} nodes per unit, "
-                  f"errors {errors[0]:.0e} and {errors[1]:.0e}")
+            embedding = EmbeddingPass(widths, Space())
+            found = embedding.forward(numbers[None], batch, r4)
+            errors = [np.abs(found[:, half] - exact).max() / np.abs(exact).max()
+                      for half, exact in enumerate(embed(NumpyMath(), net, r4[:, :1]))]
+            nodes = embedding._nodes[0]
+            how = "pair by pair" if nodes is None else f"{nodes.per_unit:.0f} nodes per unit"
+            print(f"{path}, net {k}: {how}, errors {errors[0]:.0e} and {errors[1]:.0e}")
 
 
 if __name__ == "__main__":
