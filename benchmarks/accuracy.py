@@ -3,6 +3,9 @@
     python benchmarks/accuracy.py --system gete --data DATA/gete
     python benchmarks/accuracy.py --system alloy --seeds 1 2 3 --steps 4000
     python benchmarks/accuracy.py --system alloy15 --versions 1 --seeds 1
+    python benchmarks/accuracy.py --system alloy5 --versions 1 2 --seeds 1 2 3
+
+Version 2 stands for SUB_VERSION 2 of version 1.
 
 Each run trains the float network (`train-cnn`) and then evaluates the frames that were held back:
 with the float network, and with the integer network of the same weights. Both versions get the
@@ -25,8 +28,9 @@ def document(name: str, version: int, seed: int, args: argparse.Namespace, data:
     """The input document of one run."""
     case = CASES[name]
     return {
-        "nvnmd": {"version": version, "max_nnei": 128, "net_size": 128, "sel": case.sel[version],
-                  "rcut": case.rcut, "rcut_smth": 0.5, "type_map": list(case.type_map)},
+        "nvnmd": {"version": min(version, 1), **({"sub_version": 2} if version == 2 else {}),
+                  "max_nnei": 128, "net_size": 128, "sel": case.sel[min(version, 1)],
+                  "rcut": case.rcut, "rcut_smth": args.rcut_smth, "type_map": list(case.type_map)},
         "learning_rate": {"type": "exp", "start_lr": args.rates[0], "stop_lr": args.rates[1],
                           "decay_steps": max(args.steps // 100, 1)},
         "loss": {"start_pref_e": args.energy[0], "limit_pref_e": args.energy[1],
@@ -46,8 +50,8 @@ def run(name: str, version: int, seed: int, args: argparse.Namespace) -> dict[st
     result = folder / "result.json"
     if result.exists():
         return json.loads(result.read_text())
-    from nvnmd.input_schema import for_stage, parse_document
-    from nvnmd.tf_train import train_cnn
+    from nvnmd.inputs.read import for_stage, parse_document
+    from nvnmd.training.continuous.train import train_cnn
 
     config = for_stage(parse_document(document(name, version, seed, args, data), str(folder)),
                        "cnn", folder)
@@ -61,11 +65,11 @@ def run(name: str, version: int, seed: int, args: argparse.Namespace) -> dict[st
 
 def evaluate(folder: Path, config: Any, data: Path) -> dict[str, float]:
     """Errors of the float network, and differences of the integer network of equal weights."""
-    from nvnmd.api import Potential
-    from nvnmd.data import find_systems, load_systems
-    from nvnmd.freeze import freeze_model
-    from nvnmd.mapping_files import read_map
-    from nvnmd.weights import FloatWeights
+    from nvnmd.data.systems import find_systems, load_systems
+    from nvnmd.deepmd.tables import read_map
+    from nvnmd.evaluation.potential import Potential
+    from nvnmd.mapping.freeze import freeze_model
+    from nvnmd.network.weights import FloatWeights
 
     weights = FloatWeights.load(folder / "weights.npz")
     model = Potential(freeze_model(weights, read_map(folder / "map.npy"), config))
@@ -115,11 +119,12 @@ def show(results: dict[tuple[int, int], dict[str, float]], versions: list[int]) 
             means[version] = {key: float(np.mean([row[key] for row in rows.values()]))
                               for key in COLUMNS}
             _line(f"{version:7d}  mean", means[version])
-    if {0, 1} <= set(means):
-        ratio = {f"{part}_{kind}": means[1][f"{part}_{kind}"] / means[0][f"{part}_{kind}"]
-                 for part in ("held", "training") for kind in ("energy", "force")}
-        print("version 1 / version 0: " + ", ".join(f"{key} {value:.3f}"
-                                                    for key, value in ratio.items()))
+    for one, two in ((0, 1), (1, 2)):
+        if {one, two} <= set(means):
+            ratio = {f"{part}_{kind}": means[two][f"{part}_{kind}"] / means[one][f"{part}_{kind}"]
+                     for part in ("held", "training") for kind in ("energy", "force")}
+            print(f"version {two} / version {one}: " + ", ".join(
+                f"{key} {value:.3f}" for key, value in ratio.items()))
 
 
 def _line(head: str, row: dict[str, float]) -> None:
@@ -132,7 +137,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--system", choices=CASES, default="gete")
     parser.add_argument("--data", type=Path, help="folder of the GeTe system (deepmd/npy)")
-    parser.add_argument("--versions", type=int, nargs="+", choices=(0, 1), default=[0, 1])
+    parser.add_argument("--versions", type=int, nargs="+", choices=(0, 1, 2), default=[0, 1])
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--batch", type=int, default=1, help="frames per step")
@@ -142,13 +147,14 @@ def main() -> None:
                         help="prefactor of the energies at the start and at the end")
     parser.add_argument("--virial", type=float, nargs=2, default=[0.0, 0.0],
                         help="prefactor of the virials at the start and at the end")
+    parser.add_argument("--rcut-smth", type=float, default=0.5, help="Å")
     parser.add_argument("--tag", default="", help="prefix of the runs' folders")
     parser.add_argument("--work", type=Path, default=Path("accuracy"), help="folder of the runs")
     parser.add_argument("--verbose", action="store_true", help="print the trainings' lines")
     args = parser.parse_args()
     args.log = print if args.verbose else (lambda line: None)
     prepare(args.system, args.data, args.work / args.system / "data")
-    versions = [v for v in args.versions if v in CASES[args.system].versions]
+    versions = [v for v in args.versions if min(v, 1) in CASES[args.system].versions]
     results = {}
     for seed in args.seeds:
         for version in versions:

@@ -38,6 +38,8 @@ class Case:
 CASES = {
     "gete": Case(("Ge", "Te"), {0: [60, 60], 1: 120}),
     "alloy": Case(("Cu", "Ag", "Au", "Pd"), {0: [31, 32, 32, 32], 1: 127}),
+    # that of the demo of version 1
+    "alloy5": Case(("Cu", "Ag", "Au", "Ni", "Pd"), {1: 100}, versions=(1,)),
     # seven elements, each under two or three names: 15 types
     "alloy15": Case(
         tuple(f"{element}{k}" for element in ("Al", "Cu", "Ag", "Au", "Ni", "Pd", "Pt")
@@ -68,6 +70,11 @@ def prepare(name: str, source: Path | None, folder: Path) -> None:
         split(source, folder)
     elif name == "alloy":
         make_alloy(folder)
+    elif name == "alloy5":
+        from nvnmd.demo.data import RECIPES, make_data
+
+        make_data(folder, RECIPES[1])
+        (folder / "validation").rename(folder / "held")
     else:
         make_many(folder)
     done.touch()
@@ -93,7 +100,7 @@ def make_alloy(folder: Path) -> None:
     Every crystal has an arrangement of its own: one per alloy says little of the energies of those
     that are held back (docs/versions.md).
     """
-    from nvnmd.demo_data import Alloy, Recipe, make_data
+    from nvnmd.demo.data import Alloy, Recipe, make_data
 
     recipe = Recipe(
         title="accuracy", type_map=CASES["alloy"].type_map, sel=(),
@@ -110,7 +117,7 @@ def make_many(folder: Path, frames: int = 24, held: int = 8) -> None:
     from ase import Atoms
     from ase.build import bulk
 
-    from nvnmd.demo_data import displaced, label
+    from nvnmd.demo.data import displaced, label
 
     type_map = CASES["alloy15"].type_map
     elements = [name.rstrip("123") for name in type_map]

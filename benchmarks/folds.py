@@ -17,12 +17,12 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
-from golden_data import load_fixture
+from support.golden_data import load_fixture
 
 from nvnmd.hdl.export import config_for
 from nvnmd.hdl.params import AcceleratorConfig
 from nvnmd.hdl.resources import Resources, count_resources
-from nvnmd.neighbors import build_neighborhood
+from nvnmd.neighbors.slots import build_neighborhood
 from nvnmd.sim.accelerator import Atoms, run_accelerator
 
 ATOMS = 10

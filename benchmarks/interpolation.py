@@ -14,11 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
-from nvnmd.embedding_pass import EmbeddingPass, Space
-from nvnmd.float_math import NumpyMath
-from nvnmd.float_nets import embed
-from nvnmd.pair_lists import PairLists
-from nvnmd.weights import FloatWeights
+from nvnmd.network.math import NumpyMath
+from nvnmd.network.nets import embed
+from nvnmd.network.weights import FloatWeights
+from nvnmd.training.continuous.embedding_pass import EmbeddingPass, Space
+from nvnmd.training.continuous.pair_lists import PairLists
 
 POINTS = 100_080
 

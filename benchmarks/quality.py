@@ -105,17 +105,17 @@ def train(side: str, folder: Path, args: argparse.Namespace) -> dict[str, float]
 def measure(side: str, folder: Path, data: Path, tag: str) -> dict[str, dict[str, float]]:
     """Errors of the three states on the frames held back."""
     import nvnmd
-    from nvnmd.api import Potential
-    from nvnmd.data import find_systems, load_systems
-    from nvnmd.deepmd_files import read_dict
-    from nvnmd.freeze import freeze_model
-    from nvnmd.input_schema import load_input
-    from nvnmd.mapping_files import read_map
-    from nvnmd.weights import FloatWeights
+    from nvnmd.data.systems import find_systems, load_systems
+    from nvnmd.deepmd.files import read_dict
+    from nvnmd.deepmd.tables import read_map
+    from nvnmd.deepmd.weights import from_deepmd
+    from nvnmd.evaluation.potential import Potential
+    from nvnmd.inputs.read import load_input
+    from nvnmd.mapping.freeze import freeze_model
 
     cnn = folder / "nvnmd_cnn"
     config = load_input(folder / "cnn.json", find_systems=False)
-    weights = FloatWeights.from_deepmd(read_dict(cnn / "weight.npy"), "weight.npy")
+    weights = from_deepmd(read_dict(cnn / "weight.npy"), "weight.npy")
     before = freeze_model(weights, read_map(cnn / "map.npy"), config)
     after = nvnmd.load_model(folder / f"nvnmd_qnn{tag}" if side == "nvnmd" else folder)
     systems = load_systems(find_systems(data / "held"), config.type_map)

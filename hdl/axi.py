@@ -7,9 +7,9 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from nvnmd.hdl.core import STATUS_BITS, Core
-from nvnmd.hdl.load import LANE_BITS, LANES
 from nvnmd.hdl.params import AcceleratorConfig
-from nvnmd.hdl.taps import STAGES, lanes_of
+from nvnmd.hdl.pipeline.loadbus import LANE_BITS, LANES
+from nvnmd.hdl.verify.taps import STAGES, lanes_of
 
 BEAT = LANES * LANE_BITS
 DOMAIN = "core"

@@ -11,23 +11,24 @@ from amaranth.hdl import Cat, Module, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from nvnmd.hdl.backward import NeighborBackward
-from nvnmd.hdl.descriptor import Descriptor
-from nvnmd.hdl.dgr import GradDescriptor
-from nvnmd.hdl.fitnet import FitNet
-from nvnmd.hdl.forward import NeighborForward
-from nvnmd.hdl.front import FrontEnd
-from nvnmd.hdl.gr import GrAccumulate, GrFinalize
-from nvnmd.hdl.load import LANE_BITS, LANES
-from nvnmd.hdl.loader import LoadBeat, Loader
+from nvnmd.hdl.atom.descriptor import Descriptor
+from nvnmd.hdl.atom.gradient import GradDescriptor
+from nvnmd.hdl.fitting.net import FitNet
+from nvnmd.hdl.host.loader import LoadBeat, Loader
+from nvnmd.hdl.neighbor.backward import NeighborBackward
+from nvnmd.hdl.neighbor.forward import NeighborForward
+from nvnmd.hdl.neighbor.front import FrontEnd
+from nvnmd.hdl.neighbor.gr import GrAccumulate, GrFinalize
+from nvnmd.hdl.neighbor.store import NeighborStore
 from nvnmd.hdl.params import AcceleratorConfig
-from nvnmd.hdl.store import NeighborStore
-from nvnmd.hdl.taps import STAGES, Tap, flipped_flt, flt_lanes, lanes_of, words_per_beat
+from nvnmd.hdl.pipeline.loadbus import LANE_BITS, LANES
+from nvnmd.hdl.verify.taps import STAGES, Tap, flipped_flt, flt_lanes, lanes_of, words_per_beat
 
-# Atoms whose GR columns may be held at once: one being summed, one waiting for the fitting net.
-ATOMS = 2
 TYPE_FIELD = 8
-STATUS_BITS = ("overflow", "bad_type", "too_many", "no_model", "bad_load", "model_valid", "busy")
+STATUS_BITS = ("overflow", "bad_type", "too_many", "no_model", "bad_load", "model_valid", "busy",
+               "too_near")
+ERROR_BITS = STATUS_BITS[:5]
+"""Those after which results are not to be trusted."""
 
 
 class Core(wiring.Component):
@@ -36,7 +37,7 @@ class Core(wiring.Component):
     Attributes
     ----------
     load : In, stream of `LoadBeat`
-        Model images, see `nvnmd.hdl.image`.
+        Model images, see `nvnmd.hdl.host.image`.
     nbr_valid, nbr_data, nbr_last : In; nbr_ready : Out
         Neighbour beats: 32-bit lanes x, y, z, control (neighbour type in bits 0-7, centre type in
         bits 8-15, bit 16: the atom has no neighbour).
@@ -45,9 +46,9 @@ class Core(wiring.Component):
     deriv : Out, stream
         Four flt words per neighbour; `last` at the atom's last.
     status : Out
-        Bits in the order of `STATUS_BITS`; the first five stay until reset.
+        Bits in the order of `STATUS_BITS`; `ERROR_BITS` and `too_near` stay until reset.
     fault, fault_at, tap_* : only with `cfg.trace`
-        See `nvnmd.hdl.taps`.
+        See `nvnmd.hdl.verify.taps`.
     """
 
     def __init__(self, cfg: AcceleratorConfig) -> None:
@@ -79,13 +80,13 @@ class Core(wiring.Component):
         cfg = self.cfg
         m = Module()
         m.submodules.loader = loader = Loader(cfg)
-        m.submodules.front = front = FrontEnd(cfg, atoms=ATOMS)
+        m.submodules.front = front = FrontEnd(cfg, atoms=cfg.atoms)
         m.submodules.forward = forward = NeighborForward(cfg)
         m.submodules.accumulate = accumulate = GrAccumulate(cfg)
-        m.submodules.finalize = finalize = GrFinalize(cfg, atoms=ATOMS)
-        m.submodules.descriptor = descriptor = Descriptor(cfg, atoms=ATOMS)
+        m.submodules.finalize = finalize = GrFinalize(cfg, atoms=cfg.atoms)
+        m.submodules.descriptor = descriptor = Descriptor(cfg, atoms=cfg.atoms)
         m.submodules.fitnet = fitnet = self._fitnet
-        m.submodules.grad = grad = GradDescriptor(cfg, atoms=ATOMS)
+        m.submodules.grad = grad = GradDescriptor(cfg, atoms=cfg.atoms)
         m.submodules.store = store = NeighborStore(cfg)
         m.submodules.backward = backward = self._backward
         for name, tap in self._taps.items():
@@ -113,6 +114,7 @@ class Core(wiring.Component):
             front.atom_return.eq(descriptor.atom_return),
             forward.beat.eq(front.beat),
             forward.s_x0.eq(loader.s_x0),
+            forward.near_shift.eq(loader.near_shift),
             accumulate.i.eq(forward.slot),
             finalize.sums.eq(accumulate.sums),
             finalize.nix_shift.eq(loader.nix_shift),
@@ -136,6 +138,9 @@ class Core(wiring.Component):
         parts = (accumulate, finalize, descriptor, fitnet, grad, backward)
         with m.If(Cat(*(part.overflow for part in parts)).any()):
             m.d.sync += overflow.eq(1)
+        too_near = Signal()
+        with m.If(forward.too_near):
+            m.d.sync += too_near.eq(1)
         bad_load = Signal()
         with m.If(loader.bad_load):
             m.d.sync += bad_load.eq(1)
@@ -143,7 +148,7 @@ class Core(wiring.Component):
             loader.hold.eq(busy),
             self.status.eq(
                 Cat(overflow, front.bad_type | bad_type, front.too_many, front.no_model, bad_load,
-                    loader.model_valid, busy)
+                    loader.model_valid, busy, too_near)
             ),
         ]
         return m
@@ -255,7 +260,8 @@ class Core(wiring.Component):
             backward.fault.eq(Cat(*(self._hit(name) for name in ("dr4", "dg", "ds", "dh")))),
         ]
         self._show(m, "u", forward.tap_u.valid, lanes_of(m, [forward.tap_u.word]))
-        self._show(m, "z", fitnet.z_valid, lanes_of(m, list(fitnet.z)))
+        place = [fitnet.z_place] if self.cfg.fit_atoms > 1 else []
+        self._show(m, "z", fitnet.z_valid, lanes_of(m, [*place, *fitnet.z]))
         self._show(m, "dgr", grad.tap_dgr.valid, lanes_of(m, list(grad.tap_dgr.words)))
         for name in ("dr4", "dg", "ds", "dh"):
             tap = getattr(backward, f"tap_{name}")

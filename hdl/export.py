@@ -6,21 +6,28 @@ import hashlib
 import json
 import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from nvnmd import __version__
 from nvnmd.errors import InputError, RangeError
-from nvnmd.hdl.image import build_image, fingerprint, load_map, section_beats
+from nvnmd.hdl.host.image import (
+    build_image,
+    fingerprint,
+    load_map,
+    section_beats,
+    width_fields,
+)
+from nvnmd.hdl.pace import buffers_for
 from nvnmd.hdl.params import AcceleratorConfig
 from nvnmd.hdl.schedule import latencies
 from nvnmd.hdl.streams import describe_streams
 from nvnmd.hdl.verilog import TOP, generate_verilog
 from nvnmd.quantize.model import Model
 from nvnmd.quantize.reference import evaluate_atoms
+from nvnmd.version import program_version
 
 STIMULUS_ATOMS = 8
 
@@ -34,20 +41,24 @@ class Exported:
     manifest: dict[str, Any]
 
 
-def config_for(model: Model, *, fold: int = 32, fit_cols: int = 32, fit_rows: int = 1,
+def config_for(model: Model, *, fold: int | None = None, fit_cols: int | None = None,
+               fit_rows: int | None = None, fit_atoms: int | None = None,
                **changes: Any) -> AcceleratorConfig:
-    """The accelerator's parameters for a model: its sizes, and the folds asked for.
+    """The accelerator's parameters for a model: its sizes, the folds asked for, roomy buffers.
 
     Parameters
     ----------
     model : Model
-        Gives version, sizes, neighbours and table segments.
-    fold : int
-        Cycles per neighbour.
+        Gives version, sizes, widths, neighbours and table segments.
+    fold : int, optional
+        Cycles per neighbour; 32 by default, or as many as the model has features if that is less.
     fit_cols, fit_rows : int
-        Multipliers of the fitting net.
+        Multipliers of the fitting net; 32 columns by default, or as many as it is wide, and 1 row.
+    fit_atoms : int
+        Atoms that take turns in the fitting net; 1 by default.
     **changes
-        Any other field of `AcceleratorConfig`.
+        Any other field of `AcceleratorConfig`. Buffers that are not named are those of
+        `nvnmd.hdl.pace.buffers_for`.
     """
     ntypes = 1 << (model.ntypes - 1).bit_length()
     segments = {
@@ -56,21 +67,27 @@ def config_for(model: Model, *, fold: int = 32, fit_cols: int = 32, fit_rows: in
     }
     values: dict[str, Any] = {
         "version": model.version,
+        "sub_version": model.sub_version,
         "ntypes": ntypes,
         "max_nnei": model.max_nnei,
         "m1": model.m1,
         "m2": model.m2,
         "width": model.width,
         "hidden": model.hidden,
+        "octave": model.own_slopes,
         "u_segments": segments["u"],
         "s_segments": segments["s"],
-        "fold": fold,
-        "fit_cols": fit_cols,
-        "fit_rows": fit_rows,
+        "fold": min(32, model.m1) if fold is None else fold,
+        "fit_cols": min(32, model.width) if fit_cols is None else fit_cols,
+        "fit_rows": 1 if fit_rows is None else fit_rows,
+        "fit_atoms": 1 if fit_atoms is None else fit_atoms,
+        **width_fields(model.widths),
         "store_neighbors": 2 * model.max_nnei,
     }
     values.update(changes)
-    return AcceleratorConfig(**values)
+    sizes = AcceleratorConfig(**values)
+    return replace(sizes, **{name: size for name, size in asdict(buffers_for(sizes)).items()
+                             if name not in changes})
 
 
 def export_hdl(model: Model, out_dir: Path, cfg: AcceleratorConfig) -> Exported:
@@ -100,17 +117,18 @@ def export_hdl(model: Model, out_dir: Path, cfg: AcceleratorConfig) -> Exported:
     temporary.mkdir(parents=True)
     try:
         image = build_image(model, cfg)
-        (temporary / f"{TOP}.v").write_text(generate_verilog(cfg))
+        (temporary / f"{TOP}.v").write_text(generate_verilog(cfg), encoding="utf-8")
         (temporary / "model.bin").write_bytes(image.astype("<u4").tobytes())
         beats, last, energy, deriv = example_stimulus(model)
         _write_hex(temporary / "stimulus_nbr.hex", beats, last)
         _write_hex(temporary / "expected_deriv.hex", *deriv)
         (temporary / "expected_energy.hex").write_text(
-            "".join(f"{int(e) & 0xFFFFFFFF:08x}\n" for e in energy)
+            "".join(f"{int(e) & 0xFFFFFFFF:08x}\n" for e in energy), encoding="utf-8"
         )
-        (temporary / "streams.md").write_text(describe_streams(cfg))
+        (temporary / "streams.md").write_text(describe_streams(cfg), encoding="utf-8")
         manifest = _manifest(model, cfg, temporary)
-        (temporary / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
+        (temporary / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n",
+                                                   encoding="utf-8")
         if out_dir.exists():
             shutil.rmtree(out_dir)
         temporary.rename(out_dir)
@@ -131,7 +149,7 @@ def example_stimulus(model: Model, seed: int = 1) -> tuple:
         Neighbour beats, last marks, energy words, (derivative words, last marks).
     """
     # the simulation room's stimulus code needs NumPy only
-    from nvnmd.sim.stimulus import build_stimulus, expected_words
+    from nvnmd.hdl.verify.stimulus import build_stimulus, expected_words
 
     rng = np.random.default_rng(seed)
     n, m = STIMULUS_ATOMS, model.nnei
@@ -153,14 +171,14 @@ def example_stimulus(model: Model, seed: int = 1) -> tuple:
                 mask[i, start : start + int(np.ceil(share[i] * size))] = True
                 start += size
         try:
-            trace = evaluate_atoms(model, center, rij, mask, kinds)
+            trace = evaluate_atoms(model, center, rij, mask, kinds, "machine")
             break
         except RangeError:
             if share.max() < 0.02:
                 raise
             share = share / 2
-    stimulus = build_stimulus(center, rij, mask, kinds)
-    expected = expected_words(trace, mask)
+    stimulus = build_stimulus(center, rij, mask, kinds, model.widths)
+    expected = expected_words(trace, mask, model.widths)
     return stimulus.beats, stimulus.last, expected.energy, (expected.deriv, expected.last)
 
 
@@ -170,7 +188,7 @@ def _write_hex(path: Path, beats: np.ndarray, last: np.ndarray) -> None:
         f"{int(mark)}{''.join(f'{int(w):08x}' for w in beat[::-1])}\n"
         for beat, mark in zip(beats, last, strict=True)
     ]
-    path.write_text("".join(lines))
+    path.write_text("".join(lines), encoding="utf-8")
 
 
 def _manifest(model: Model, cfg: AcceleratorConfig, folder: Path) -> dict[str, Any]:
@@ -180,7 +198,7 @@ def _manifest(model: Model, cfg: AcceleratorConfig, folder: Path) -> dict[str, A
         for section, start, beats in load_map(cfg)
     ]
     return {
-        "nvnmd": __version__,
+        "nvnmd": program_version(),
         "top": TOP,
         "parameters": cfg.to_dict(),
         "widths": {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from amaranth.hdl import signed
 from amaranth.lib import data
 
-from nvnmd.hdl.flt import FltLayout
+from nvnmd.hdl.arith.flt import FltLayout
 from nvnmd.hdl.params import AcceleratorConfig
 
 

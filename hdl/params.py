@@ -10,6 +10,9 @@ from dataclasses import asdict, dataclass
 
 from nvnmd.errors import InputError
 
+FAMILIES = ("ECP5", "7-series", "UltraScale+")
+"""FPGA families that products are split for, see `nvnmd.hdl.arith.split`."""
+
 
 def ceil_div(a: int, b: int) -> int:
     """Smallest integer not below a/b."""
@@ -29,6 +32,9 @@ class AcceleratorConfig:
     version : int
         NVNMD version. 0: one embedding table set and one fitting net per type. 1: one of each for
         all types, which enter by inverse deviations, gains of G and a term of the fitting net.
+    sub_version : int
+        SUB_VERSION of version 1. 2: s has a mean, the gains fade with the third function of u, and
+        an empty slot counts.
     ntypes : int
         Types the memories are sized for, a power of two (1, 2 or 4 in version 0, up to 32 in
         version 1); a loaded model may use fewer.
@@ -62,12 +68,23 @@ class AcceleratorConfig:
         Cycles per neighbour in the neighbour stages, a power of two up to m1.
     fit_cols, fit_rows : int
         The fitting net's multipliers: fit_cols outputs by fit_rows inputs per cycle.
+    fit_atoms : int
+        Atoms whose passes take turns in the fitting net, so that one fills the other's gaps.
     store_neighbors : int
         Capacity of the neighbour store between the forward and backward stages.
+    atoms : int
+        Atoms whose GR columns are held: being summed, waiting for the fitting net, in it.
+    gradients : int
+        Atoms whose dE/dD is held behind the fitting net.
     u_segments, s_segments : tuple of (int, int)
         Table layout: (log2 of the step, rows) of each segment, all from the table's origin.
+    octave : bool
+        Octave tables (docs/octave_tables.md): segments of u follow one another, derivatives are
+        those of the stored cubics, and D is rounded.
     mult_latency : int
         Pipeline stages of a multiplier.
+    family : str
+        FPGA family whose multiplier blocks products are split for: ECP5, 7-series or UltraScale+.
     trace : bool
         Add taps (and the fault input) at every stage boundary, for verification builds.
     """
@@ -95,19 +112,35 @@ class AcceleratorConfig:
     fold: int = 32
     fit_cols: int = 32
     fit_rows: int = 1
+    fit_atoms: int = 1
     store_neighbors: int = 256
+    atoms: int = 2
+    gradients: int = 1
     u_segments: tuple[tuple[int, int], ...] = ((-3, 512),)
     s_segments: tuple[tuple[int, int], ...] = ((-8, 256), (-4, 256))
     mult_latency: int = 3
+    family: str = "ECP5"
     trace: bool = False
+    sub_version: int = 1
+    octave: bool = False
 
     def __post_init__(self) -> None:
         if self.version not in (0, 1):
             raise InputError(f"accelerator: version is {self.version}, expected 0 or 1")
+        if self.family not in FAMILIES:
+            raise InputError(f"accelerator: family is {self.family}, expected one of "
+                             f"{', '.join(FAMILIES)}")
         limit = 4 if self.version == 0 else 32
         if not 1 <= self.ntypes <= limit:
             raise InputError(f"accelerator: ntypes is {self.ntypes}, expected 1 to {limit}")
-        for name in ("ntypes", "max_nnei", "m1", "m2", "width", "fold", "fit_cols", "fit_rows"):
+        if self.sub_version not in (1, 2) or (self.sub_version == 2 and self.version == 0):
+            raise InputError(
+                f"accelerator: sub_version is {self.sub_version}, expected 1, or 2 in version 1"
+            )
+        if self.octave and self.switched:
+            raise InputError("accelerator: octave tables, expected the vendor's in SUB_VERSION 2")
+        for name in ("ntypes", "max_nnei", "m1", "m2", "width", "fold", "fit_cols", "fit_rows",
+                     "fit_atoms", "atoms", "gradients"):
             if not _power_of_two(getattr(self, name)):
                 raise InputError(
                     f"accelerator: {name} is {getattr(self, name)}, expected a power of two"
@@ -136,6 +169,26 @@ class AcceleratorConfig:
                 f"accelerator: store_neighbors is {self.store_neighbors}, expected at least "
                 f"max_nnei = {self.max_nnei}"
             )
+
+    @property
+    def switched(self) -> bool:
+        """Whether the gains fade with distance: SUB_VERSION 2."""
+        return self.sub_version == 2
+
+    @property
+    def radial(self) -> int:
+        """Functions of u: s and h, in SUB_VERSION 2 also k."""
+        return 3 if self.switched else 2
+
+    @property
+    def empty_counts(self) -> bool:
+        """Whether an empty neighbour slot adds to the descriptor: not in SUB_VERSION 1 of 1."""
+        return self.version == 0 or self.switched
+
+    @property
+    def empty_kinds(self) -> int:
+        """Kinds of empty slots: pairs of types in version 0, centre types in SUB_VERSION 2."""
+        return self.ntypes * self.ntypes if self.version == 0 else self.ntypes
 
     @property
     def lanes(self) -> int:

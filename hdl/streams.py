@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from nvnmd.hdl.core import STATUS_BITS
-from nvnmd.hdl.image import MAGIC, fingerprint, load_map, section_beats
-from nvnmd.hdl.load import Section
+from nvnmd.hdl.host.image import MAGIC, fingerprint, load_map, section_beats
 from nvnmd.hdl.params import AcceleratorConfig
+from nvnmd.hdl.pipeline.loadbus import Section
 
 _TEXT = """\
 # Streams of the NVNMD accelerator
@@ -54,8 +54,9 @@ neighbour the opposite.
 ## status ({status_bits} bits)
 {status}
 
-The first five stay set until reset; a set `overflow`, `bad_type` or `too_many` means that
-results since are not to be trusted.
+The first five and `too_near` stay set until reset; a set `overflow`, `bad_type` or `too_many`
+means that results since are not to be trusted. `too_near`: a neighbour had a u below 2^-e, with
+e of PARAMS: below that the tables do not follow their functions, and its forces mean nothing.
 
 ## Files
 `stimulus_nbr.hex`, `expected_deriv.hex`: a beat a line, first digit the `tlast` bit, then 32
@@ -63,7 +64,8 @@ hexadecimal digits of data; `expected_energy.hex`: a word a line.
 """
 
 _CONTENTS = {
-    Section.PARAMS: "types, log2(NIX), origin of the G table in 1/256, slots; then sel, 4 a beat",
+    Section.PARAMS: "types, log2(NIX) + 256 e, origin of the G table in 1/256, slots; then sel, 4 "
+                    "a beat",
     Section.EMPTY: "what an empty slot adds to GR, fix words: centre type, neighbour type, channel",
     Section.U_VALUE: "table of s and h: type, row, output; lanes a, b, c, d (flt words)",
     Section.U_GRAD: "table of ds/du and dh/du, the same way",

@@ -16,10 +16,22 @@ from numpy.typing import NDArray
 
 from nvnmd.errors import InputError
 from nvnmd.mapping.embedding import Layer, embedding_jet
-from nvnmd.mapping.layout import TableLayout, s_layout, u_layout
 from nvnmd.mapping.type_tables import TypeTables, build_type_tables
+from nvnmd.quantize.table_layout import (
+    COARSE_STEP,
+    OCTAVE,
+    SWITCHED_STEP,
+    VENDOR,
+    TableLayout,
+    layout_name,
+    s_layout,
+    u_layout,
+)
 
 Array = NDArray[np.float64]
+
+NEAREST = 0.75
+"""Part of the smallest distance down to which octave tables reach in s."""
 
 SMALLEST_DISTANCE = 1e-6
 """A smallest distance below this (Å) counts as unknown."""
@@ -33,11 +45,12 @@ class Tables:
     ----------
     u_layout, s_layout : TableLayout
         Where the rows lie.
-    u, u_grad : ndarray, shape (ntypes, rows, 2, 4)
+    u, u_grad : ndarray, shape (ntypes, rows, 2 or 3, 4)
         Cubics a, b, c, d of (s, h) and of (ds/du, dh/du), per centre type; in version 1 one table
-        for all types, without mean and deviation.
+        for all types, without mean and deviation. SUB_VERSION 2: of (s, h, k).
     g, g_grad : ndarray, shape (ntypes, rows, M1, 4)
-        Cubics of G and dG/ds, per neighbour type; in version 1 one table, before the gains.
+        Cubics of G and dG/ds, per neighbour type; in version 1 one table, before the gains. Both
+        tables of derivatives are None where a derivative is that of the stored cubic.
     types : TypeTables or None
         Version 1: what the types contribute.
     """
@@ -45,9 +58,9 @@ class Tables:
     u_layout: TableLayout
     s_layout: TableLayout
     u: Array
-    u_grad: Array
+    u_grad: Array | None
     g: Array
-    g_grad: Array
+    g_grad: Array | None
     types: TypeTables | None = None
 
     @property
@@ -56,9 +69,24 @@ class Tables:
         return 0 if self.types is None else 1
 
     @property
+    def sub_version(self) -> int:
+        """SUB_VERSION of version 1: 2 where there are tables of k."""
+        return 2 if self.u.shape[2] == 3 else 1
+
+    @property
     def ntypes(self) -> int:
         """Number of atom types."""
         return len(self.u) if self.types is None else self.types.ntypes
+
+    @property
+    def own_slopes(self) -> bool:
+        """Whether derivatives are those of the stored cubics."""
+        return self.u_grad is None
+
+    @property
+    def name(self) -> str:
+        """Name of the layout (`nvnmd.quantize.table_layout.LAYOUTS`), or "other"."""
+        return layout_name(self.u_layout, self.s_layout, self.own_slopes) or "other"
 
 
 def effective_distance(dmin: float, min_nbor_dist: float, rcut_smth: float) -> float:
@@ -163,7 +191,7 @@ def _cubics(jet: Sequence[Array], layout: TableLayout) -> tuple[Array, Array]:
 
 
 def build_u_tables(
-    davg: Array, dstd: Array, rcut: float, rcut_smth: float, dmin: float
+    davg: Array, dstd: Array, rcut: float, rcut_smth: float, dmin: float, name: str = VENDOR
 ) -> tuple[TableLayout, Array, Array]:
     """Build the tables of (s, h) and of their derivatives by u, one per centre type.
 
@@ -175,6 +203,8 @@ def build_u_tables(
         Å.
     dmin : float
         Smallest distance, see `effective_distance`.
+    name : str
+        The layout, one of `nvnmd.quantize.table_layout.LAYOUTS`.
 
     Returns
     -------
@@ -186,7 +216,7 @@ def build_u_tables(
     InputError
         If `rcut` is beyond the table.
     """
-    layout = u_layout()
+    layout = u_layout(name)
     last = layout.row_ends()[-1]
     if rcut * rcut > last:
         raise InputError(f"rcut: {rcut} Å is beyond the tables, which end at {math.sqrt(last):g} Å")
@@ -219,8 +249,55 @@ def least_s(davg: Array, dstd: Array) -> float:
     return math.floor(smin * 256.0 - 1.0) / 256.0
 
 
+def add_type_switch(
+    layout: TableLayout, values: Array, slopes: Array, rcut: float, rcut_smth: float, dmin: float
+) -> tuple[Array, Array]:
+    """Put k behind s and h in the tables of u: SUB_VERSION 2.
+
+    k is made of the s of the nodes, so it is constant where s is clamped; between the nodes it is
+    not kept below 1. The node u = 0 is that of an empty slot: k and its derivatives are 0.
+
+    Parameters
+    ----------
+    layout : TableLayout
+    values, slopes : ndarray, shape (1, rows, 2, 4)
+        See `build_u_tables`, of a mean of 0 and a deviation of 1.
+    rcut, rcut_smth : float
+        Å.
+    dmin : float
+        Smallest distance, see `effective_distance`.
+
+    Returns
+    -------
+    values, slopes : ndarray, shape (1, rows, 3, 4)
+    """
+    ends = _nodes(layout)
+    at_zero = ends == 0.0
+    (s, s1, s2), _ = radial_jet(
+        np.where(at_zero, 1.0, ends), rcut, rcut_smth, distance_clamp(dmin)
+    )
+    q = np.maximum(1.0 - rcut_smth * s, 0.0)
+    jet = (
+        np.clip(1.0 - q**3, 0.0, 1.0),
+        3.0 * q**2 * rcut_smth * s1,
+        3.0 * rcut_smth * (q**2 * s2 - 2.0 * q * rcut_smth * s1**2),
+    )
+    cubics, grads = _cubics([np.where(at_zero, 0.0, part)[:, None] for part in jet], layout)
+    return np.concatenate([values, cubics[None]], 2), np.concatenate([slopes, grads[None]], 2)
+
+
+def largest_s(
+    davg: Array, dstd: Array, rcut: float, rcut_smth: float, dmin: float
+) -> float:
+    """Largest normalised s down to `NEAREST` of `dmin`, or to the clamp of r if that is above."""
+    nearest = max(distance_clamp(dmin), NEAREST * dmin)
+    (s, _, _), _ = radial_jet(np.array([nearest**2]), rcut, rcut_smth, 0.0)
+    return float(np.max((s[0] - davg[:, 0]) / dstd[:, 0]))
+
+
 def build_g_tables(
-    embedding: Sequence[Sequence[Layer]], s_min: float
+    embedding: Sequence[Sequence[Layer]], s_min: float, coarse: float = COARSE_STEP,
+    name: str = VENDOR, reach: float = 0.0,
 ) -> tuple[TableLayout, Array, Array]:
     """Build the tables of G and dG/ds, one per embedding net.
 
@@ -230,13 +307,19 @@ def build_g_tables(
         The embedding nets.
     s_min : float
         Origin of the table.
+    coarse : float
+        Step of the vendor's rows behind the first unit.
+    name : str
+        The layout, one of `nvnmd.quantize.table_layout.LAYOUTS`.
+    reach : float
+        Largest s, counted from `s_min`, that the table shall hold if it can.
 
     Returns
     -------
     layout : TableLayout
     values, slopes : ndarray, shape (ntypes, rows, M1, 4)
     """
-    layout = s_layout(s_min)
+    layout = s_layout(s_min, coarse, name, reach)
     tables = [_cubics(embedding_jet(_nodes(layout), net), layout) for net in embedding]
     values, slopes = (np.stack(parts) for parts in zip(*tables, strict=True))
     return layout, values, slopes
@@ -249,6 +332,7 @@ def build_tables(
     rcut: float,
     rcut_smth: float,
     dmin: float,
+    name: str = VENDOR,
 ) -> Tables:
     """Build all tables of a version 0 model.
 
@@ -262,6 +346,8 @@ def build_tables(
         Å.
     dmin : float
         Smallest distance in Å, see `effective_distance`.
+    name : str
+        The layout, one of `nvnmd.quantize.table_layout.LAYOUTS`.
 
     Returns
     -------
@@ -272,9 +358,10 @@ def build_tables(
     InputError
         If `rcut` is beyond the table of u.
     """
-    u, u_values, u_slopes = build_u_tables(davg, dstd, rcut, rcut_smth, dmin)
-    s, g_values, g_slopes = build_g_tables(embedding, least_s(davg, dstd))
-    return Tables(u, s, u_values, u_slopes, g_values, g_slopes)
+    u = build_u_tables(davg, dstd, rcut, rcut_smth, dmin, name)
+    s_min = least_s(davg, dstd)
+    reach = largest_s(davg, dstd, rcut, rcut_smth, dmin) - s_min
+    return _tables(name, u, build_g_tables(embedding, s_min, COARSE_STEP, name, reach))
 
 
 def build_shared_tables(
@@ -286,6 +373,8 @@ def build_shared_tables(
     rcut: float,
     rcut_smth: float,
     dmin: float,
+    sub_version: int = 1,
+    name: str = VENDOR,
 ) -> Tables:
     """Build all tables of a version 1 model.
 
@@ -294,11 +383,16 @@ def build_shared_tables(
     embedding : sequence of (W, b)
         The embedding net of all types.
     type_embedding, type_net : sequence of (W, b)
-        See `nvnmd.float_types`.
+        See `nvnmd.network.types`.
     davg, dstd : ndarray, shape (ntypes, 2)
         Statistics of the environment; the tables of s and h do not contain them.
     rcut, rcut_smth, dmin : float
         Å, see `build_tables`.
+    sub_version : int
+        2 for tables of k, too, and a G table from the least normalised s on, in coarse steps of
+        1/8.
+    name : str
+        See `build_tables`; with SUB_VERSION 2 the vendor's.
 
     Returns
     -------
@@ -307,11 +401,27 @@ def build_shared_tables(
     Raises
     ------
     InputError
-        If `rcut` is beyond the table of u.
+        If `rcut` is beyond the table of u, or SUB_VERSION 2 has other tables than the vendor's.
     """
+    if sub_version == 2 and name != VENDOR:
+        raise InputError(f"nvnmd/tables: got {name}, expected {VENDOR} with SUB_VERSION 2")
     u, u_values, u_slopes = build_u_tables(
-        np.zeros((1, 2)), np.ones((1, 2)), rcut, rcut_smth, dmin
+        np.zeros((1, 2)), np.ones((1, 2)), rcut, rcut_smth, dmin, name
     )
-    s, g_values, g_slopes = build_g_tables([embedding], 0.0)
-    types = build_type_tables(type_embedding, type_net, davg, dstd)
-    return Tables(u, s, u_values, u_slopes, g_values, g_slopes, types)
+    if sub_version == 2:
+        u_values, u_slopes = add_type_switch(u, u_values, u_slopes, rcut, rcut_smth, dmin)
+        s, g_values, g_slopes = build_g_tables([embedding], least_s(davg, dstd), SWITCHED_STEP)
+    else:
+        reach = largest_s(davg, dstd, rcut, rcut_smth, dmin)
+        s, g_values, g_slopes = build_g_tables([embedding], 0.0, COARSE_STEP, name, reach)
+    types = build_type_tables(type_embedding, type_net, davg, dstd, sub_version)
+    return _tables(name, (u, u_values, u_slopes), (s, g_values, g_slopes), types)
+
+
+def _tables(
+    name: str, u: tuple[TableLayout, Array, Array], g: tuple[TableLayout, Array, Array],
+    types: TypeTables | None = None,
+) -> Tables:
+    """Join both tables; those of the slopes are left out where the cubics give them."""
+    own = name == OCTAVE
+    return Tables(u[0], g[0], u[1], None if own else u[2], g[1], None if own else g[2], types)

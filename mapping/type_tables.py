@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nvnmd.float_math import NumpyMath
-from nvnmd.float_types import type_gain, type_vectors
 from nvnmd.mapping.embedding import Layer
+from nvnmd.network.math import NumpyMath
+from nvnmd.network.types import type_gain, type_vectors
 
 Array = NDArray[np.float64]
 
@@ -29,7 +29,8 @@ class TypeTables:
     gain : ndarray, shape (ntypes + 1, ntypes + 1, M1)
         Factors on G by centre and neighbour type, "no atom" included.
     davg_opp, dstd_inv : ndarray, shape (ntypes, 4)
-        ``-mean/deviation`` and ``1/deviation`` of s and, three times, of h.
+        ``-mean/deviation`` (SUB_VERSION 2: ``-mean``) and ``1/deviation`` of s and, three times,
+        of h.
     """
 
     vectors: Array
@@ -44,16 +45,19 @@ class TypeTables:
 
 
 def build_type_tables(
-    type_embedding: Sequence[Layer], type_net: Sequence[Layer], davg: Array, dstd: Array
+    type_embedding: Sequence[Layer], type_net: Sequence[Layer], davg: Array, dstd: Array,
+    sub_version: int = 1,
 ) -> TypeTables:
     """Tabulate the nets of the types and the statistics.
 
     Parameters
     ----------
     type_embedding, type_net : sequence of (W, b)
-        See `nvnmd.float_types`.
+        See `nvnmd.network.types`.
     davg, dstd : ndarray, shape (ntypes, 2)
         Statistics of the environment, radial and angular.
+    sub_version : int
+        2 for gains without the 1.
 
     Returns
     -------
@@ -64,6 +68,8 @@ def build_type_tables(
     vectors = np.vstack([known, np.zeros((1, known.shape[1]))])
     n = len(vectors)
     pairs = np.hstack([np.tile(vectors, (n, 1)), np.repeat(vectors, n, axis=0)])
-    gain = 1.0 + type_gain(xp, type_net, pairs)
-    inverse = 1.0 / dstd[:, _COLUMNS]
-    return TypeTables(vectors, gain.reshape(n, n, -1), -davg[:, _COLUMNS] * inverse, inverse)
+    gain = type_gain(xp, type_net, pairs)
+    inverse, opposite = 1.0 / dstd[:, _COLUMNS], -davg[:, _COLUMNS]
+    if sub_version == 1:
+        gain, opposite = 1.0 + gain, opposite * inverse
+    return TypeTables(vectors, gain.reshape(n, n, -1), opposite, inverse)

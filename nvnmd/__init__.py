@@ -5,22 +5,32 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from nvnmd.api import Potential, Prediction, load_model
+    from nvnmd.boards.connect import connect
+    from nvnmd.evaluation.potential import Potential, Prediction, load_model
+    from nvnmd.integrations.ase import NVNMD
 
     __version__: str
 
-__all__ = ["Potential", "Prediction", "__version__", "load_model"]
+__all__ = ["NVNMD", "Potential", "Prediction", "__version__", "connect", "load_model"]
 
 
 def __getattr__(name: str) -> Any:
     # the installed metadata is the one place of the version, and slow to read
     if name == "__version__":
-        from importlib.metadata import version
+        from nvnmd.version import program_version
 
-        return version("nvnmd")
+        return program_version()
     # the rest is slow to import, and the command line starts here too
+    if name == "NVNMD":
+        from nvnmd.integrations.ase import NVNMD
+
+        return NVNMD
+    if name == "connect":
+        from nvnmd.boards.connect import connect
+
+        return connect
     if name in __all__:
-        from nvnmd import api
+        from nvnmd.evaluation import potential as api
 
         return getattr(api, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -2,7 +2,7 @@
 
 import sys
 
-from nvnmd.cli import main
+from nvnmd.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

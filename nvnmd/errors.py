@@ -33,3 +33,13 @@ class RangeError(NvnmdError):
 
 class ToolMissingError(NvnmdError):
     """A program this command needs (Verilator, a C++ compiler, a library) is not installed."""
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, which batch systems send, in the place of Ctrl-C; exit code 143."""
+
+
+def one_line(error: BaseException) -> str:
+    """Return what an error of a library says, short and on one line; else its name."""
+    text = getattr(error, "strerror", None) or str(error)
+    return " ".join(str(text).split())[:200] or type(error).__name__

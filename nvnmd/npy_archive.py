@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import json
 import math
 import os
+import warnings
 import zipfile
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from nvnmd.errors import one_line
+from nvnmd.regular_file import open_regular, read_regular
+
 # Far above any model of 32 types, far below what hurts
 MAX_ENTRY_BYTES = 256 << 20
 MAX_BYTES = 1 << 30
+# Bytes that the entries of an archive may claim in all: this many times the file's, and some more
+# for files so small that a constant array is most of them
+MOST_COMPRESSED, SMALL = 100, 16 << 20
 
 DAMAGED = (
     zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, KeyError, TypeError,
@@ -31,17 +42,19 @@ def read_entries(path: str | os.PathLike) -> dict[str, bytes]:
     ------
     One of `DAMAGED`, with the reason.
     """
-    file = Path(path)
-    if file.stat().st_size > MAX_BYTES:
-        raise ValueError(f"more than {MAX_BYTES} bytes")
     # From memory: a failure leaves no file open.
-    with zipfile.ZipFile(io.BytesIO(file.read_bytes())) as archive:
+    data = read_regular(Path(path), MAX_BYTES)
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
         entries = archive.infolist()
         largest = max((entry.file_size for entry in entries), default=0)
-        if largest > MAX_ENTRY_BYTES or sum(entry.file_size for entry in entries) > MAX_BYTES:
+        total = sum(entry.file_size for entry in entries)
+        if largest > MAX_ENTRY_BYTES or total > MAX_BYTES:
             raise ValueError(
                 f"its entries claim more than {MAX_ENTRY_BYTES} bytes each or {MAX_BYTES} in all"
             )
+        if total > SMALL + MOST_COMPRESSED * len(data):
+            raise ValueError(f"its entries claim {total} bytes, more than {MOST_COMPRESSED} times "
+                             f"the {len(data)} of the file")
         return {entry.filename: archive.read(entry) for entry in entries}
 
 
@@ -54,6 +67,15 @@ def read_arrays(entries: dict[str, bytes]) -> dict[str, NDArray]:
     }
 
 
+def digest_of(header: Mapping[str, Any], arrays: Mapping[str, NDArray]) -> str:
+    """SHA-256 over what JSON holds of a header and every array, in hexadecimal digits."""
+    total = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
+    for name, array in sorted(arrays.items()):
+        total.update(f"{name} {array.dtype.str} {array.shape}".encode())
+        total.update(np.ascontiguousarray(array).tobytes())
+    return total.hexdigest()
+
+
 def parse_npy(data: bytes, what: str) -> NDArray:
     """Read an npy file in memory; its shape must be that of the bytes that follow.
 
@@ -63,15 +85,59 @@ def parse_npy(data: bytes, what: str) -> NDArray:
         It is damaged, claims another size than it has, or holds objects.
     """
     stream = io.BytesIO(data)
-    version = npy.read_magic(stream)
-    header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-    shape, fortran, dtype = header(stream)
-    if dtype.kind not in "fiubU":
-        raise ValueError(f"{what} holds {dtype}, expected numbers")
-    content = data[stream.tell() :]
-    if math.prod(shape) * dtype.itemsize != len(content) or min(shape, default=0) < 0:
-        raise ValueError(f"{what} claims the shape {str(shape)[:60]} with {len(content)} bytes")
-    flat = np.frombuffer(content, dtype=dtype) if len(content) else np.zeros(0, dtype)
+    shape, fortran, dtype = _header(stream, what, len(data))
     if dtype.itemsize == 0:
         return np.zeros(shape, dtype)
-    return (flat.reshape(shape[::-1]).T if fortran else flat.reshape(shape)).copy()
+    flat = np.frombuffer(data, dtype=dtype, offset=stream.tell())
+    return _shaped(flat, shape, fortran).copy()
+
+
+def read_npy(path: str | os.PathLike[str]) -> NDArray:
+    """Read an npy file; it must be a regular file with the bytes that its header claims.
+
+    Raises
+    ------
+    OSError
+        It cannot be read, or is no regular file.
+    ValueError
+        As `parse_npy`.
+    """
+    with open_regular(path) as stream:
+        shape, fortran, dtype = _header(stream, "it", os.fstat(stream.fileno()).st_size)
+        if dtype.itemsize == 0:
+            return np.zeros(shape, dtype)
+        return _shaped(np.fromfile(stream, dtype), shape, fortran)
+
+
+def npy_shape(path: str | os.PathLike[str]) -> tuple[int, ...]:
+    """Return the shape of the array in an npy file; see `read_npy`."""
+    with open_regular(path) as stream:
+        return _header(stream, "it", os.fstat(stream.fileno()).st_size)[0]
+
+
+def _header(stream: BinaryIO, what: str, size: int) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Read the header of an npy file of `size` bytes: shape, order, format."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            version = npy.read_magic(stream)
+            header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+            shape, fortran, dtype = header(stream)
+    except Exception as error:
+        # NumPy takes the header for Python's text, whose errors are of many kinds
+        raise ValueError(f"{what} has no header of a NumPy array ({one_line(error)})") from None
+    if dtype.kind not in "fiubU" or dtype.hasobject or dtype.subdtype or dtype.fields:
+        raise ValueError(f"{what} holds {dtype}, expected numbers")
+    held = size - stream.tell()
+    if math.prod(shape) * dtype.itemsize != held or min(shape, default=0) < 0:
+        raise ValueError(f"{what} claims the shape {str(shape)[:60]} of {dtype}, but {held} bytes "
+                         "follow")
+    if math.prod(shape) > size:
+        raise ValueError(f"{what} claims the shape {str(shape)[:60]} with {held} bytes")
+    return shape, fortran, dtype
+
+
+def _shaped(flat: NDArray, shape: tuple[int, ...], fortran: bool) -> NDArray:
+    if flat.size != math.prod(shape):
+        raise ValueError("it was cut short while it was read")
+    return flat.reshape(shape[::-1]).T if fortran else flat.reshape(shape)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nvnmd.quantize.ops import trunc_flt
+from nvnmd.quantize.ops import FRAC, trunc_flt
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,8 @@ class Forces:
 
 
 def assemble_forces(
-    deriv: NDArray[np.float64], rij: NDArray[np.float64], index: NDArray[np.integer]
+    deriv: NDArray[np.float64], rij: NDArray[np.float64], index: NDArray[np.integer],
+    ghosts: int = 0, frac: int = FRAC,
 ) -> Forces:
     """Scatter pair derivatives to forces and virial.
 
@@ -37,15 +38,20 @@ def assemble_forces(
         Untruncated displacements to the neighbours, in Å.
     index : (n, m)
         The neighbours' atom indices, -1 in empty slots.
+    ghosts : int
+        Atoms that are neighbours only, numbered from `n` on.
+    frac : int
+        Fraction bits of flt, to which the hardware's displacements were cut.
 
     Returns
     -------
     Forces
-        In the atom order of `index`. The virial is the sum of pair force times untruncated
-        displacement; the atomic virial goes to the neighbour.
+        In the atom order of `index`, ghosts last. The virial is the sum of pair force times
+        untruncated displacement; the atomic virial goes to the neighbour.
     """
     n, m = index.shape
-    r = trunc_flt(rij)
+    atoms = n + ghosts
+    r = trunc_flt(rij, frac)
     # slope[i, slot, component, axis]: derivative of [u, x, y, z] by the centre's position
     slope = np.zeros((n, m, 4, 3))
     slope[:, :, 0, :] = -2.0 * r
@@ -58,13 +64,13 @@ def assemble_forces(
     centre = np.broadcast_to(np.arange(n)[:, None, None], (n, m, 4)).reshape(n, -1)
     neighbour = np.repeat(np.where(real, index, 0), 4, axis=1)
     target = np.concatenate([centre, neighbour], axis=1).ravel()
-    force = np.empty((n, 3))
+    force = np.empty((atoms, 3))
     for axis in range(3):
         values = np.concatenate([-flat[:, :, axis], flat[:, :, axis]], axis=1).ravel()
         # bincount adds in the order of its input
-        force[:, axis] = np.bincount(target, weights=values, minlength=n)
+        force[:, axis] = np.bincount(target, weights=values, minlength=atoms)
 
-    atom_virial = np.empty((n, 3, 3))
+    atom_virial = np.empty((atoms, 3, 3))
     virial = np.empty((3, 3))
     where = neighbour.ravel()
     zeros = np.zeros(where.shape, dtype=np.intp)
@@ -73,6 +79,6 @@ def assemble_forces(
         lever = deriv * rij[:, :, None, b]
         for a in range(3):
             values = (lever * slope[..., a]).ravel()
-            atom_virial[:, a, b] = np.bincount(where, weights=values, minlength=n)
+            atom_virial[:, a, b] = np.bincount(where, weights=values, minlength=atoms)
             virial[a, b] = np.bincount(zeros, weights=values, minlength=1)[0]
     return Forces(force, virial, atom_virial)

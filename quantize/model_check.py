@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from nvnmd.quantize.model import Model
+import numpy as np
+
+from nvnmd.quantize.model_data import ModelData
+from nvnmd.quantize.ops import trunc_flt
+from nvnmd.quantize.widths import VENDOR_WIDTHS
+
+FLT_ARRAYS = ("table_u", "table_u_grad", "table_g", "table_g_grad", "inv_std", "type_gain",
+              "minus_avg")
+"""What a model holds as flt values."""
 
 
-def check_model(model: Model) -> None:
+def check_model(model: ModelData) -> None:
     """Compare every shape with the model's own sizes.
 
     Raises
@@ -20,14 +26,16 @@ def check_model(model: Model) -> None:
     _check_settings(model)
     n = model.ntypes
     tables = 1 if model.version else n
-    m1 = model.m1
+    m1, radial = model.m1, 3 if model.sub_version == 2 else 2
     expected = {
-        "table_u": (tables, model.u_layout.rows, 2, 4),
-        "table_u_grad": (tables, model.u_layout.rows, 2, 4),
+        "table_u": (tables, model.u_layout.rows, radial, 4),
+        "table_u_grad": (tables, model.u_layout.rows, radial, 4),
         "table_g": (tables, model.s_layout.rows, m1, 4),
         "table_g_grad": (tables, model.s_layout.rows, m1, 4),
         "t_bias_atom_e": (n,),
     }
+    if model.own_slopes:
+        del expected["table_u_grad"], expected["table_g_grad"]
     # a model of model.pb holds neither
     known = n if model.embedding else len(model.davg)
     expected |= {"davg": (known, 2), "dstd": (known, 2)}
@@ -39,8 +47,15 @@ def check_model(model: Model) -> None:
             "inv_std": (n, 2), "type_gain": (n, n, m1), "t_ebd": (n, width),
             "tweight": (width, model.width),
         }  # fmt: skip
+    if model.sub_version == 2:
+        expected["minus_avg"] = (n,)
+    arrays = {name: getattr(model, name) for name in expected}
+    if model.seen is not None:
+        parts = {"distance": (n, n), "u": (2,), "s": (n, 2), "d": (n, m1 * model.axis_neuron, 2)}
+        arrays |= {f"seen.{name}": getattr(model.seen, name) for name in parts}
+        expected |= {f"seen.{name}": shape for name, shape in parts.items()}
     for name, shape in expected.items():
-        found = getattr(model, name).shape
+        found = arrays[name].shape
         if found != shape:
             raise ValueError(f"{name} has shape {found}, expected {shape}")
     inputs = m1 * model.axis_neuron
@@ -57,9 +72,14 @@ def check_model(model: Model) -> None:
         raise ValueError(f"{len(model.embedding)} embedding nets, expected {tables}")
     for net in model.embedding:
         _check_net(net, 1, m1, "an embedding net")
+    # of the vendor's width every word is
+    for name in FLT_ARRAYS if model.widths != VENDOR_WIDTHS else ():
+        values = getattr(model, name)
+        if values is not None and np.any(trunc_flt(values, model.widths.flt_frac) != values):
+            raise ValueError(f"{name} has more than {model.widths.flt_frac} fraction bits")
 
 
-def _check_settings(model: Model) -> None:
+def _check_settings(model: ModelData) -> None:
     if model.version not in (0, 1):
         raise ValueError(f"NVNMD version {model.version}, expected 0 or 1")
     counts = (*model.sel, model.max_nnei, model.axis_neuron)

@@ -1,7 +1,7 @@
 """The few array functions that the primitive operations are written with.
 
 One definition of each operation serves NumPy and TensorFlow: `nvnmd.quantize.ops` calls only
-what stands here, and `nvnmd.quantize.tf_ops` offers the same functions for tensors.
+what stands here, and `nvnmd.quantize.tensorflow.ops` offers the same functions for tensors.
 """
 
 from __future__ import annotations

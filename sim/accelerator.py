@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,26 +10,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nvnmd.hdl.core import STATUS_BITS
-from nvnmd.hdl.image import build_image
+from nvnmd.hdl.core import ERROR_BITS, STATUS_BITS
+from nvnmd.hdl.host.image import build_image
 from nvnmd.hdl.params import AcceleratorConfig
-from nvnmd.hdl.taps import STAGES
-from nvnmd.hdl.verilog import TOP, generate_verilog
+from nvnmd.hdl.verify.stimulus import build_stimulus, expected_words
+from nvnmd.hdl.verify.taps import STAGES
 from nvnmd.quantize.formats import decode_flt
 from nvnmd.quantize.model import Model
-from nvnmd.quantize.ops import FIX_FRAC
 from nvnmd.quantize.reference import Trace, evaluate_atoms
+from nvnmd.quantize.table_start import near_exponent
+from nvnmd.quantize.widths import Widths
 from nvnmd.sim.compare import Comparison, Difference, compare_outputs
-from nvnmd.sim.runner import build_simulator, run_bench
-from nvnmd.sim.stages import first_difference, stage_words
-from nvnmd.sim.stimulus import Stimulus, build_stimulus, expected_words
-
-BENCH = "nvnmd.sim.tb_accelerator"
+from nvnmd.sim.play import Engine, evaluation_steps, play
+from nvnmd.sim.stages import first_difference, stage_words, z_by_atom
 
 
 @dataclass(frozen=True)
 class RtlRun:
-    """What the simulated hardware made of `n` atoms.
+    """Results of the simulated hardware for `n` atoms.
 
     Attributes
     ----------
@@ -45,7 +42,10 @@ class RtlRun:
     cycles, load_cycles : int
         Clock cycles of the whole run, and of loading the model.
     status : tuple of str
-        Names of the error bits that are set at the end.
+        Names of the error bits that are set at the end, and `too_near` where that bit is not what
+        the reference's u say.
+    too_near : bool
+        A neighbour was nearer than where the tables begin (`nvnmd.quantize.table_start`).
     finished : bool
         All words came before patience ran out.
     """
@@ -57,6 +57,7 @@ class RtlRun:
     cycles: int
     load_cycles: int
     status: tuple[str, ...]
+    too_near: bool
     finished: bool
 
 
@@ -71,9 +72,9 @@ class Atoms:
     neighbor_types: NDArray[np.integer]
 
     def evaluate(self, model: Model) -> Trace:
-        """What the reference makes of them."""
+        """Evaluate the same atoms with the integer reference, in the words of a machine."""
         return evaluate_atoms(
-            model, self.center_types, self.rij, self.mask, self.neighbor_types
+            model, self.center_types, self.rij, self.mask, self.neighbor_types, "machine"
         )
 
 
@@ -87,6 +88,7 @@ def run_accelerator(
     waves: bool = False,
     settings: Mapping[str, Any] | None = None,
     trace: Trace | None = None,
+    engine: Engine = "cpp",
 ) -> RtlRun:
     """Simulate the accelerator on some atoms.
 
@@ -101,13 +103,15 @@ def run_accelerator(
     work_dir : Path
         Gets job, results, logs (and waveforms).
     build_dir : Path, optional
-        Where simulators are kept; default `work_dir`.
+        Where simulators are kept; by default in the user's cache, see `build_simulator`.
     waves : bool
         Record waveforms (`dump.vcd` in `work_dir`).
     settings : mapping, optional
         For the testbench: seed, idle_in, stall_out.
     trace : Trace, optional
         The reference's trace, if it is known already.
+    engine : {"cpp", "cocotb"}
+        What turns the clock, see `nvnmd.sim.play`.
 
     Raises
     ------
@@ -117,8 +121,8 @@ def run_accelerator(
     work_dir.mkdir(parents=True, exist_ok=True)
     if trace is None:
         trace = atoms.evaluate(model)
-    expected = expected_words(trace, atoms.mask)
-    result = _run(model, cfg, atoms, work_dir, build_dir, waves, dict(settings or {}), [])
+    expected = expected_words(trace, atoms.mask, model.widths)
+    result = _run(model, cfg, atoms, work_dir, build_dir, waves, dict(settings or {}), [], engine)
     counts = atoms.mask.sum(axis=1)
     comparison = compare_outputs(
         expected, result["energy"], result["deriv"], result["deriv_last"], counts
@@ -126,15 +130,17 @@ def run_accelerator(
     deriv = np.zeros((*atoms.mask.shape, 4))
     words = np.zeros((int(counts.sum()), 4), dtype=np.uint32)
     words[: len(result["deriv"])] = result["deriv"][: len(words)]
-    deriv[atoms.mask] = decode_flt(words)
+    deriv[atoms.mask] = decode_flt(words, model.widths.flt)
     energy = np.full(len(counts), np.nan)
-    energy[: len(result["energy"])] = result["energy"][: len(energy)] * 2.0**-FIX_FRAC
+    energy[: len(result["energy"])] = result["energy"][: len(energy)] * 2.0**-cfg.fix_frac
     when = result["energy_cycle"]
     if len(when) > 2:
         per_atom = float(np.diff(when[1:]).mean())
     else:
         per_atom = float(result["cycles"] - result["load_cycles"]) / max(1, len(when))
-    bits = int(result["status"])
+    set_bits = {name for i, name in enumerate(STATUS_BITS) if int(result["status"]) >> i & 1}
+    near = "too_near" in set_bits
+    wrong = {"too_near"} if near != expects_near(model, trace, atoms.mask) else set()
     return RtlRun(
         energy=energy,
         deriv=deriv,
@@ -142,9 +148,17 @@ def run_accelerator(
         cycles_per_atom=per_atom,
         cycles=int(result["cycles"]),
         load_cycles=int(result["load_cycles"]),
-        status=tuple(name for i, name in enumerate(STATUS_BITS[:5]) if bits >> i & 1),
+        status=tuple(name for name in STATUS_BITS
+                     if name in (set_bits & set(ERROR_BITS)) | wrong),
+        too_near=near,
         finished=bool(result["finished"]),
     )
+
+
+def expects_near(model: Model, trace: Trace, mask: NDArray[np.bool_]) -> bool:
+    """Whether the status bit `too_near` must be set after these atoms."""
+    exponent = near_exponent(model)
+    return bool(exponent and np.any(trace.u[mask] < 2.0**-exponent))
 
 
 def find_first_difference(
@@ -157,6 +171,7 @@ def find_first_difference(
     settings: Mapping[str, Any] | None = None,
     fault: tuple[str, int] | None = None,
     trace: Trace | None = None,
+    engine: Engine = "cpp",
 ) -> Difference | None:
     """Run a verification build of the same configuration and name the first differing stage.
 
@@ -175,7 +190,7 @@ def find_first_difference(
         trace = atoms.evaluate(model)
     options = dict(settings or {}) | {"taps": list(STAGES)}
     before = [] if fault is None else [fault_step(*fault)]
-    result = _run(model, traced, atoms, work_dir, build_dir, False, options, before)
+    result = _run(model, traced, atoms, work_dir, build_dir, False, options, before, engine)
     return compare_taps(trace, atoms.mask, traced, result)
 
 
@@ -188,9 +203,12 @@ def compare_taps(
     trace: Trace, mask: NDArray[np.bool_], cfg: AcceleratorConfig, result: Mapping[str, NDArray]
 ) -> Difference | None:
     """Hold what the taps of one evaluation showed against the reference's trace."""
-    widths = {name: int(result[f"tap_words_{name}"]) for name in STAGES}
-    taps = {name: _lanes(result[f"tap_{name}"], widths[name]) for name in STAGES}
-    return first_difference(stage_words(trace, mask, cfg, widths["z"]), taps)
+    taps = {name: result[f"tap_{name}"] for name in STAGES}
+    if cfg.fit_atoms > 1:
+        taps["z"] = z_by_atom(taps["z"], cfg)
+    found = first_difference(stage_words(trace, mask, cfg, taps["z"].shape[1]), taps)
+    bits = Widths(cfg.frac, cfg.data_bits, cfg.weight_bits, cfg.acc_bits)
+    return None if found is None else replace(found, widths=bits)
 
 
 def patience(cfg: AcceleratorConfig, slow: float = 1.0) -> int:
@@ -202,56 +220,16 @@ def patience(cfg: AcceleratorConfig, slow: float = 1.0) -> int:
     return int(40 * (cfg.max_nnei * cfg.fold + 4096) / slow)
 
 
-def play(
-    cfg: AcceleratorConfig, work_dir: Path, build_dir: Path | None, script: list[dict[str, Any]],
-    arrays: Mapping[str, NDArray], settings: Mapping[str, Any], *, waves: bool = False,
-) -> dict[str, NDArray]:
-    """Carry out a script of the testbench, see `nvnmd.sim.tb_accelerator`.
-
-    Returns
-    -------
-    dict
-        ``<name of the collect step>.<quantity>`` arrays.
-    """
-    build = build_simulator(generate_verilog(cfg), build_dir or work_dir, waves=waves, top=TOP)
-    work_dir.mkdir(parents=True, exist_ok=True)
-    job = work_dir / "job.npz"
-    np.savez(job, settings=np.array(json.dumps({**settings, "script": script})),
-             **arrays)  # type: ignore[arg-type]
-    results = work_dir / "results.npz"
-    run_bench(build, BENCH, job, results, top=TOP)
-    with np.load(results, allow_pickle=False) as loaded:
-        return {name: loaded[name] for name in loaded.files}
-
-
-def evaluation_steps(
-    stimulus: Stimulus, wait: int, *, name: str = "run", beats: str = "beats", last: str = "last"
-) -> list[dict[str, Any]]:
-    """The steps that evaluate a stimulus with the model that is loaded."""
-    return [
-        {"op": "start", "beats": beats, "last": last},
-        {"op": "wait", "atoms": len(stimulus.counts), "neighbors": int(stimulus.counts.sum()),
-         "patience": wait},
-        # so that a word too many would be seen
-        {"op": "idle", "cycles": 64},
-        {"op": "collect", "name": name},
-    ]
-
-
 def _run(
     model: Model, cfg: AcceleratorConfig, atoms: Atoms, work_dir: Path, build_dir: Path | None,
-    waves: bool, settings: dict[str, Any], before: list[dict[str, Any]],
+    waves: bool, settings: dict[str, Any], before: list[dict[str, Any]], engine: Engine,
 ) -> dict[str, NDArray]:
-    stimulus = build_stimulus(atoms.center_types, atoms.rij, atoms.mask, atoms.neighbor_types)
+    stimulus = build_stimulus(atoms.center_types, atoms.rij, atoms.mask, atoms.neighbor_types,
+                              model.widths)
     slow = 1.0 - max(settings.get("idle_in", 0.0), settings.get("stall_out", 0.0))
     script = [*before, {"op": "load", "image": "image"},
               *evaluation_steps(stimulus, patience(cfg, slow))]
     arrays = {"image": build_image(model, cfg), "beats": stimulus.beats, "last": stimulus.last}
-    found = play(cfg, work_dir, build_dir, script, arrays, settings, waves=waves)
+    found = play(cfg, work_dir, build_dir, script, arrays, settings, waves=waves,
+                 engine=engine)
     return {name.removeprefix("run."): value for name, value in found.items()}
-
-
-def _lanes(texts: NDArray, words: int) -> NDArray[np.uint32]:
-    raw = b"".join(int(str(t), 16).to_bytes(4 * words, "little") for t in texts)
-    return np.frombuffer(raw, dtype="<u4").reshape(-1, words)
-

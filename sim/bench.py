@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +13,7 @@ from cocotb.clock import Clock
 from cocotb.triggers import RisingEdge
 from numpy.typing import NDArray
 
-from nvnmd.hdl.taps import STAGES
+from nvnmd.hdl.verify.taps import STAGES
 
 BEAT_BYTES = 16
 
@@ -181,8 +182,9 @@ class Bench:
         """32-bit words that a tap shows at once."""
         return len(getattr(self.dut, f"tap_{name}")) // 32
 
-    async def wait_for(self, atoms: int, neighbors: int, *, patience: int) -> bool:
-        """Wait until all words are there.
+    async def wait_for(self, atoms: int, neighbors: int, *, patience: int,
+                       tell: Callable[[int], None] = lambda count: None) -> bool:
+        """Wait until all words are there; `tell` takes the energies so far, now and then.
 
         Returns
         -------
@@ -196,6 +198,7 @@ class Bench:
                 seen, since = now, self.cycle
             if self.cycle - since > patience:
                 return False
+            tell(now[0])
             for _ in range(16):
                 await self._edge
         return True

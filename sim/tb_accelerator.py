@@ -1,24 +1,15 @@
 """Testbench: carry out a script of loads, atoms and resets, and write down what comes back.
 
 Run by `nvnmd.sim.runner` with two plusargs: ``job`` (npz with arrays and the script) and
-``results`` (npz to write). It judges nothing; `nvnmd.sim.compare` does, outside the simulator.
-
-The script is a list of steps, each a dict with `op`:
-
-- ``load``: send a load packet (`image`: array name; `count`: only so many beats);
-- ``start``: send neighbour beats in the background (`beats`, `last`: array names; `count`);
-- ``wait``: until `atoms` energies and `neighbors` derivative beats came since the last collect, or
-  nothing came for `patience` cycles;
-- ``idle``: let `cycles` pass;
-- ``reset``: reset, which also ends what is being sent;
-- ``fault``: falsify beat `at` of tap number `stage` (verification builds);
-- ``collect``: write down everything since the last collect, under `name`.
+``results`` (npz to write). It judges nothing; `nvnmd.sim.compare` does, outside the simulator. What
+a script holds: `nvnmd.sim.play`.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -43,18 +34,35 @@ def collect(bench: Bench) -> dict[str, Any]:
         "cycles": np.array(bench.cycle),
     }
     for name, words in bench.taps.items():
-        # a tap is as wide as its stage's words: kept as hexadecimal text
-        out[f"tap_{name}"] = np.array([f"{w:x}" for w in words])
-        out[f"tap_words_{name}"] = np.array(bench.tap_words(name))
+        out[f"tap_{name}"] = lanes_of(words, bench.tap_words(name))
     bench.forget()
     return out
+
+
+class Teller:
+    """Keeps the atoms that are done in a file, for whoever waits."""
+
+    def __init__(self, path: Path, seconds: float) -> None:
+        self.path = path
+        self.seconds = seconds
+        self.before = 0
+        self._next = 0.0
+
+    def tell(self, atoms: int) -> None:
+        """Take the atoms done since `before`."""
+        now = time.monotonic()
+        if now >= self._next:
+            self._next = now + self.seconds
+            self.path.write_text(str(self.before + atoms), encoding="ascii")
 
 
 class Player:
     """Carries out the steps of a script on a bench."""
 
-    def __init__(self, bench: Bench, arrays: dict[str, np.ndarray], taps: list[str]) -> None:
+    def __init__(self, bench: Bench, arrays: dict[str, np.ndarray], taps: list[str],
+                 teller: Teller) -> None:
         self.bench = bench
+        self.teller = teller
         self.arrays = arrays
         self.taps = taps
         self.results: dict[str, Any] = {}
@@ -82,7 +90,9 @@ class Player:
         )
 
     async def wait(self, atoms: int, neighbors: int, patience: int) -> None:
-        self.finished = await self.bench.wait_for(atoms, neighbors, patience=patience)
+        self.finished = await self.bench.wait_for(atoms, neighbors, patience=patience,
+                                                  tell=self.teller.tell)
+        self.teller.before += atoms
 
     async def idle(self, cycles: int) -> None:
         for _ in range(cycles):
@@ -122,7 +132,8 @@ async def play(dut: Any) -> None:
         dut.fault.value = 0
         dut.fault_at.value = 0
     await bench.start()
-    player = Player(bench, arrays, taps)
+    teller = Teller(Path(settings["progress"]), settings["progress_seconds"])
+    player = Player(bench, arrays, taps, teller)
     for step in settings["script"]:
         await player.play(step)
     temporary = path.with_suffix(".tmp.npz")

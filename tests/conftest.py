@@ -2,19 +2,51 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import tempfile
+from importlib.abc import MetaPathFinder
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
-    from rtl_cases import Proof
+    from support.rtl_cases import Proof
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--quick`: skip what trains or builds gateware."""
+    parser.addoption("--quick", action="store_true",
+                     help="skip every test that imports TensorFlow or Amaranth")
+
+
+class SkipHeavy(MetaPathFinder):
+    """Skips the test, or the file, that imports what only training and gateware need.
+
+    So no list of tests can be out of date.
+    """
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
+        """Skip, or leave the search to the others."""
+        if name in ("tensorflow", "amaranth"):
+            pytest.skip(f"quick: needs {name}", allow_module_level=True)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Give a run of the tests a cache of its own, which its worker processes share."""
+    if config.getoption("quick"):
+        sys.meta_path.insert(0, SkipHeavy())
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        folder = tempfile.TemporaryDirectory(prefix="nvnmd_tests_")
+        config.add_cleanup(folder.cleanup)
+        os.environ["NVNMD_CACHE"] = folder.name
 
 
 @pytest.fixture(scope="module")
-def builds(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder for the simulators that a test file builds; the same design is built once."""
-    return tmp_path_factory.mktemp("builds")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for what the simulations of a test file write."""
+    return tmp_path_factory.mktemp("work")
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from golden_data import Frame, GoldenRun, load_folder
 from numpy.typing import NDArray
+from support.golden_data import Frame, GoldenRun, load_folder
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,9 @@ HERE = Path(__file__).resolve().parent
 
 def peer_python() -> str:
     """A Python that has DeePMD-kit and ASE, or skip."""
-    if importlib.util.find_spec("deepmd") is not None:
+    # with a file of its own: a folder of tests is called deepmd, too
+    found = importlib.util.find_spec("deepmd")
+    if found is not None and found.origin is not None:
         return sys.executable
     python = HERE.parents[1] / ".venv-peer" / "bin" / "python"
     if not python.is_file():

@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from case_data import load_cases
-from golden_checks import (
+from support.golden_checks import (
     assert_same_bits,
     check_continuous,
     check_neighbours,

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from peer_env import peer_python
-from test_data_mixed import write_mixed
+from support.mixed_data import write_mixed
 
-from nvnmd.convert import convert
-from nvnmd.data import load_groups
+from nvnmd.data.convert import convert
+from nvnmd.data.systems import load_groups
 
 pytestmark = pytest.mark.peer
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import json
 import shutil
 import subprocess
 from dataclasses import replace
@@ -11,10 +13,12 @@ import numpy as np
 import pytest
 from peer_env import peer_python
 
-from nvnmd.deepmd_export import export_deepmd
-from nvnmd.deepmd_files import read_dict
-from nvnmd.deepmd_import import import_model
-from nvnmd.modelpb import encode_model
+from nvnmd.cli.main import main
+from nvnmd.deepmd.export import export_deepmd
+from nvnmd.deepmd.files import read_dict
+from nvnmd.deepmd.importer import import_model
+from nvnmd.deepmd.modelpb import encode_model
+from nvnmd.inputs.read import for_stage, parse_document
 from nvnmd.quantize.model import Model
 
 HERE = Path(__file__).resolve().parent
@@ -57,3 +61,34 @@ def test_second_stage_from_an_exported_folder(version, capacity, ntypes, referen
         assert list(again) == list(weights)
         for key, values in weights.items():
             np.testing.assert_array_equal(again[key], values, err_msg=key)
+
+
+def test_second_stage_from_the_document_that_export_writes(reference, tmp_path, monkeypatch):
+    """Its second stage runs, with the settings that the model came from, and reads nvnmd_cnn only.
+
+    Once with DeePMD-kit's document, once with one of ours that leaves out what has a default here.
+    """
+    own = reference(0, 128, 3)
+    expected = (own / "nvnmd_qnn" / "model.pb").read_bytes()
+    model = import_model(own)
+    given = json.loads((own / "qnn.json").read_text())
+    for key in ("disp_file", "save_ckpt"):
+        del given["training"][key]
+    monkeypatch.chdir(own)
+    for name, origin in (("theirs", model.origin), ("ours", {"command": "train-qnn"})):
+        folder = tmp_path / name
+        folder.mkdir()
+        replace(model, origin=origin).save(folder / "model.nvnmd")
+        config = for_stage(parse_document(copy.deepcopy(given), "qnn.json"), "qnn")
+        (folder / "train.json").write_text(json.dumps(config.normalized))
+        assert main(["export", str(folder), "--format", "deepmd", "-o", str(folder / "run")]) == 0
+        # whatever is read of the quantized stage would stop the run
+        (folder / "run/nvnmd_qnn/weight.npy").write_bytes(b"nothing")
+        shutil.copy(folder / "run/train.json", folder / "run/qnn.json")
+        call("exchange_run.py", str(folder / "run"))
+        assert (folder / "run/nvnmd_qnn/model.pb").read_bytes() == expected
+    # without that document it ends so
+    (folder / "run/qnn.json").write_text(json.dumps(given))
+    done = subprocess.run([peer_python(), str(HERE / "exchange_run.py"), str(folder / "run")],
+                          capture_output=True, text=True)
+    assert done.returncode != 0 and "KeyError: 'disp_file'" in done.stderr

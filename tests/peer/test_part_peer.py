@@ -13,15 +13,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nvnmd.batches import make_layouts, pack
-from nvnmd.data import System
-from nvnmd.deepmd_files import read_dict
-from nvnmd.frame_pairs import NeighborCache
-from nvnmd.freeze import freeze_model
-from nvnmd.input_schema import parse_document
-from nvnmd.mapping_files import read_map
-from nvnmd.qnn_batches import QuantizedFrames
-from nvnmd.weights import FloatWeights
+from nvnmd.data.frame_pairs import NeighborCache
+from nvnmd.data.systems import System
+from nvnmd.deepmd.files import read_dict
+from nvnmd.deepmd.tables import read_map
+from nvnmd.deepmd.weights import from_deepmd
+from nvnmd.inputs.read import parse_document
+from nvnmd.mapping.freeze import freeze_model
+from nvnmd.network.weights import FloatWeights
+from nvnmd.training.continuous.batches import make_layouts, pack
+from nvnmd.training.quantized.batches import QuantizedFrames
 
 pytestmark = pytest.mark.peer
 
@@ -47,7 +48,7 @@ def load(folder: Path, base: Path):
         if key != "weight_file" or not restored:
             document["nvnmd"].pop(key)
     config = parse_document(document, "part.json", find_systems=False)
-    weights = FloatWeights.from_deepmd(read_dict(folder / "weight.npy"))
+    weights = from_deepmd(read_dict(folder / "weight.npy"))
     frames = np.load(base / "expected.npz")
     coord, box = frames["coord"], frames["box"]
     system = System(path="frames", types=frames["type"].astype(np.int64),
@@ -66,11 +67,11 @@ def expected(folder: Path, system: System):
 
 
 def first_stage(folder: Path) -> FloatWeights:
-    return FloatWeights.from_deepmd(read_dict(folder / "nvnmd_cnn" / "weight.npy"))
+    return from_deepmd(read_dict(folder / "nvnmd_cnn" / "weight.npy"))
 
 
 def test_tables_with_float_fitting_nets(case):
-    from nvnmd.tf_part_models import TableDescriptorModel
+    from nvnmd.training.partial.models import TableDescriptorModel
 
     folder, weights, config, cache = case("table")
     weights = dataclasses.replace(first_stage(folder), fit_weights=weights.fit_weights,
@@ -87,8 +88,8 @@ def test_tables_with_float_fitting_nets(case):
 
 @pytest.mark.parametrize("name", ["fixed", "fresh", "float"])
 def test_float_descriptor(case, name):
-    from nvnmd.tf_model import TfFloatModel
-    from nvnmd.tf_part_models import FixedFittingModel
+    from nvnmd.training.continuous.tf_model import TfFloatModel
+    from nvnmd.training.partial.models import FixedFittingModel
 
     folder, weights, config, cache = case(name)
     dscp, system = config.descriptor, cache.systems[0]

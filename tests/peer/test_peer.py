@@ -10,19 +10,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from golden_checks import (
+from support.file_checks import OTHER_FILES, STAGE_FILES, same
+from support.golden_checks import (
     check_continuous,
     check_neighbours,
     check_quantized,
     check_tables,
     neighbours,
 )
-from golden_data import load_folder
-from test_exchange import OTHER_FILES, STAGE_FILES, same
+from support.golden_data import load_folder
 
-from nvnmd.deepmd_export import export_deepmd
-from nvnmd.deepmd_files import read_dict
-from nvnmd.deepmd_import import import_model
+from nvnmd.deepmd.export import export_deepmd
+from nvnmd.deepmd.files import read_dict
+from nvnmd.deepmd.importer import import_model
 from nvnmd.quantize.model import Model
 
 pytestmark = pytest.mark.peer

@@ -10,21 +10,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from golden_checks import (
+from support.file_checks import OTHER_FILES, STAGE_FILES, same
+from support.golden_checks import (
     check_float,
     check_neighbours,
     check_quantized,
     check_shared_map,
     neighbours_of,
 )
-from golden_data import folder_frames, load_type_folder
-from test_exchange import OTHER_FILES, STAGE_FILES, same
+from support.golden_data import folder_frames, load_type_folder
 
-from nvnmd.deepmd_export import export_deepmd
-from nvnmd.deepmd_files import read_dict
-from nvnmd.deepmd_import import import_model
+from nvnmd.deepmd.export import export_deepmd
+from nvnmd.deepmd.files import read_dict
+from nvnmd.deepmd.importer import import_model
+from nvnmd.deepmd.weights import from_deepmd
 from nvnmd.quantize.model import Model
-from nvnmd.weights import FloatWeights
 
 pytestmark = pytest.mark.peer
 
@@ -46,7 +46,7 @@ def compare(folder: Path, capacity: int, ntypes: int, tmp_path: Path) -> None:
     assert (model.version, model.ntypes, model.max_nnei) == (1, ntypes, capacity)
     check_shared_map(folder / "nvnmd_cnn", tmp_path / "map.npy")
     check_run_folder(folder, model, tmp_path)
-    weights = FloatWeights.from_deepmd(read_dict(folder / "nvnmd_cnn" / "weight.npy"))
+    weights = from_deepmd(read_dict(folder / "nvnmd_cnn" / "weight.npy"))
     most = 0
     for frame, kinds in zip(frames, (ntypes, ntypes, None), strict=True):
         near = neighbours_of(model, frame)

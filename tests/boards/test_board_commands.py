@@ -1,0 +1,230 @@
+"""`nvnmd boards`, `build`, `upload`, `test --backend board`, `simulate --on sim-board`."""
+
+from __future__ import annotations
+
+import json
+import re
+import stat
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+pytest.importorskip("amaranth", reason="Amaranth is not installed")
+
+from support.board_cases import SMALL, BoardProcess, board_file, crystal, potential
+
+from nvnmd.boards import upload
+from nvnmd.boards.build import build
+from nvnmd.boards.catalog import NAMES, all_boards, find_board
+from nvnmd.boards.fit import Need, check_fit
+from nvnmd.cli import boards as commands
+from nvnmd.cli.main import main
+from nvnmd.errors import InputError, NvnmdError
+from nvnmd.hdl.export import config_for
+
+FOLDS = ["--fold", "2", "--fit-cols", "4"]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    path = tmp_path_factory.mktemp("model") / "model.nvnmd"
+    potential().network.save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def system(tmp_path_factory):
+    """One frame with the labels of `fixed`."""
+    folder = tmp_path_factory.mktemp("data") / "made"
+    coord, box, types = crystal(2)
+    found = potential().evaluate(coord, box, types)
+    (folder / "set.000").mkdir(parents=True)
+    np.savetxt(folder / "type.raw", types, fmt="%d")
+    (folder / "type_map.raw").write_text("\n".join(potential().type_map) + "\n")
+    for name, value in {"coord": coord, "box": box, "energy": found.energy, "force": found.force,
+                        "virial": found.virial}.items():
+        np.save(folder / "set.000" / f"{name}.npy", value.reshape(1, -1))
+    return folder
+
+
+def error_of(capsys, *argv: str, code: int = 2) -> str:
+    assert main(list(argv)) == code
+    (line,) = capsys.readouterr().err.splitlines()
+    return line
+
+
+def test_table_of_boards(capsys):
+    assert commands.NAMES == NAMES == tuple(board.name for board in all_boards())
+    assert main(["boards"]) == 0
+    out = capsys.readouterr().out
+    assert all(name in out for name in NAMES) and "no physical board was touched" in out
+
+
+def test_unknown_boards_and_wrong_words(capsys, model, tmp_path):
+    with pytest.raises(InputError, match="got 'de10', expected one of sim, ulx3s-85f"):
+        find_board("de10")
+    assert "expected --bitstream, --model or both" in error_of(capsys, "upload")
+    assert "no such file, expected the bitstream" in error_of(
+        capsys, "upload", "--board", "ulx3s-85f", "--bitstream", str(tmp_path / "top.bit"))
+    assert "takes none, expected a board with an FPGA" in error_of(
+        capsys, "upload", "--bitstream", str(model))
+    assert "expected the serial port of ulx3s-85f" in error_of(
+        capsys, "upload", "--board", "ulx3s-85f", "--model", str(model))
+    assert "expected one of them" in error_of(capsys, "build", "-o", str(tmp_path / "out"))
+    assert "expected sim, HOST:PORT" in error_of(
+        capsys, "upload", "--model", str(model), "--serial", "nowhere")
+    assert "expected a folder of `nvnmd build --board sim`" in error_of(
+        capsys, "boards", "--run", str(tmp_path))
+    (tmp_path / "file").touch()
+    assert "no earlier build, expected a new folder" in error_of(
+        capsys, "build", "--echo", "-o", str(tmp_path))
+
+
+def test_models_that_do_not_fit_are_refused():
+    board = find_board("ulx3s-85f")
+    model = potential().network
+    check_fit(config_for(model, **SMALL), board)
+    cfg = config_for(model, fold=1, fit_cols=16, fit_rows=8)
+    with pytest.raises(InputError, match=r"ulx3s-85f: NVNMD version 0, 2 types, 128 neighbours "
+                                         r"with fold 1 and 128 fitting multipliers take \d+ of 156 "
+                                         r"MULT18X18D, \d+ of 208 DP16KD; expected a smaller"):
+        check_fit(cfg, board)
+    limits = [Need(*blocks, "MULT18X18D", "DP16KD", board).fits
+              for blocks in ((156, 208), (157, 208), (156, 209))]
+    assert limits == [True, False, False]
+
+
+def test_bitstreams_go_through_the_loader(tmp_path, monkeypatch, capsys):
+    """What it is started with; its exit code and message; hints; nothing on a dry run."""
+    bitstream, loader = tmp_path / "top.bit", tmp_path / "openFPGALoader"
+    bitstream.write_bytes(b"bits")
+
+    def loads(script: str) -> None:
+        loader.write_text("#!/bin/sh\n"
+                          "[ \"$1\" = --Version ] && echo openFPGALoader v1.1.1 && exit\n"
+                          f"echo \"$@\" > {tmp_path}/given\n{script}\n")
+        loader.chmod(loader.stat().st_mode | stat.S_IXUSR)
+
+    monkeypatch.setenv("NVNMD_OPENFPGALOADER", str(loader))
+    argv = ["upload", "--board", "ulx3s-85f", "--bitstream", str(bitstream)]
+    loads("echo done")
+    assert main([*argv, "--dry-run"]) == 0 and not (tmp_path / "given").exists()
+    assert main([*argv, "--cable", "ft232", "--flash"]) == 0
+    assert (tmp_path / "given").read_text().split() == [
+        "--board", "ulx3s", "--cable", "ft232", "--write-flash", str(bitstream)]
+    capsys.readouterr()
+    for told, hint in (("unable to open ftdi device: -3", "is the cable plugged in"),
+                       ("libusb: error 13", "libusb-1.0"), ("Error: nothing known", "")):
+        loads(f"echo '{told}' >&2; exit 3")
+        line = error_of(capsys, *argv, code=1)
+        assert f"openFPGALoader failed (exit code 3): {told}" in line and hint in line
+        assert bool(hint) == ("; " in line)
+    assert upload.loader_arguments(find_board("ecpix5-85f"), bitstream) == [
+        "--board", "ecpix5", "--write-sram", str(bitstream)]
+
+
+def test_a_board_that_was_built_runs_and_takes_models(model, system, tmp_path, capsys):
+    """build, boards --run, upload, test and simulate over its port; ended by SIGTERM."""
+    out = tmp_path / "board"
+    assert main(["build", str(model), "-o", str(out), *FOLDS]) == 0
+    report = json.loads((out / "report.json").read_text())
+    assert report["model_digest"] == potential().network.digest
+    assert set(report["files"]) == {"nvnmd_board", "model.bin"}
+    assert str(report["cycles_per_atom"]) in capsys.readouterr().out
+    process = subprocess.Popen([sys.executable, "-P", "-m", "nvnmd", "boards", "--run", str(out)],
+                               stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        where = process.stdout.readline().strip()
+        assert re.fullmatch(r"127\.0\.0\.1:\d+", where)
+        assert main(["upload", "--model", str(model), "--serial", where]) == 0
+        assert f"{where}: holds {model}, check " in capsys.readouterr().out
+        # loaded already: no byte of the image is sent again
+        assert main(["upload", "--model", str(model), "--serial", where]) == 0
+        sent = int(re.search(r"(\d+) bytes sent", capsys.readouterr().out)[1])
+        assert sent < 200
+        assert main(["test", "-m", str(model), "-s", str(system), "--backend", "board",
+                     "--board", where, "--json"]) == 0
+        errors = json.loads(capsys.readouterr().out)["average"]
+        assert {errors[name]["rmse"] for name in ("energy", "force", "virial")} == {0.0}
+        assert main(["simulate", str(model), "-s", str(system), "--on", "sim-board", "--board",
+                     where, "-o", str(tmp_path / "sim"), *FOLDS]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert any(re.fullmatch(r"board: 8 atoms, \d+ words compared, 0 differ", line)
+                   for line in lines)
+        found = json.loads((tmp_path / "sim" / "board.json").read_text())
+        assert found["words_differing"] == 0 < found["words_compared"]
+    finally:
+        # a shell's background jobs may ignore Ctrl-C
+        process.terminate()
+        assert process.wait(timeout=60) == 143
+        process.stdin.close()
+        process.stdout.close()
+
+
+def test_a_word_that_differs_is_counted(model, system, tmp_path, capsys, monkeypatch):
+    """A reply changed on its way past the check: the line says so, and the exit code is 1."""
+    from nvnmd.boards import client
+
+    plain = client.Board.words
+
+    def wrong(self, stimulus):
+        found = plain(self, stimulus)
+        found.deriv[3, 1] ^= 1
+        return found
+
+    monkeypatch.setattr(client.Board, "words", wrong)
+    with BoardProcess(board_file()) as process:
+        assert main(["simulate", str(model), "-s", str(system), "--on", "sim-board", "--board",
+                     f"127.0.0.1:{process.port}", "-o", str(tmp_path / "sim"), *FOLDS]) == 1
+    assert re.search(r"board: 8 atoms, \d+ words compared, 1 differ\b", capsys.readouterr().out)
+
+
+def test_a_build_that_fails_leaves_what_was_there(tmp_path, monkeypatch):
+    from nvnmd.boards import simulated
+
+    def stop(*_):
+        raise NvnmdError("no room")
+
+    monkeypatch.setattr(simulated, "board_program", stop)
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "report.json").write_text("old")
+    with pytest.raises(NvnmdError, match="no room"):
+        build(potential().network, find_board("sim"), out, fold=2, fit_cols=4)
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert (out / "report.json").read_text() == "old"
+
+
+@pytest.mark.parametrize("name", ["kc705", "genesys2", "vcu118"])
+def test_projects_for_vivado(name, tmp_path):
+    """Verilog with the pins' ports, constraints for each, and a script that says what it lacks."""
+    out = tmp_path / "out"
+    assert main(["build", "--echo", "--board", name, "-o", str(out)]) == 0
+    report = json.loads((out / "report.json").read_text())
+    assert set(report["files"]) == {"build.sh", "top.tcl", "top.v", "top.xdc"}
+    assert 80 < report["clock_asked"] <= 100
+    verilog, constraints = ((out / f"top.{end}").read_text() for end in ("v", "xdc"))
+    ports = set(re.findall(r"PACKAGE_PIN .*get_ports (\w+)", constraints))
+    assert ports == {"clk_p", "clk_n", "uart_rx", "uart_tx"}
+    assert all(re.search(rf"(input|output) {port};", verilog) for port in ports)
+    assert report["vivado_part"] in (out / "top.tcl").read_text()
+    done = subprocess.run(["/bin/sh", str(out / "build.sh")], env={"PATH": "/usr/bin:/bin"},
+                          capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and done.stderr == "build.sh: vivado is not on PATH\n"
+
+
+def test_a_port_for_everybody_is_told(tmp_path, capsys, monkeypatch):
+    """Loopback unless told otherwise, and then a warning."""
+    monkeypatch.setattr("nvnmd.boards.simulated.BoardProcess.wait", lambda self: 0)
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "nvnmd_board").symlink_to(board_file())
+    assert main(["boards", "--run", str(out)]) == 0
+    told = capsys.readouterr()
+    assert told.out.startswith("127.0.0.1:") and not told.err
+    assert main(["boards", "--run", str(out), "--host", "0.0.0.0"]) == 0
+    assert "whoever reaches this machine can use the board" in capsys.readouterr().err
+    line = error_of(capsys, "boards", "--run", str(out), "--host", "1.2.3.4", code=1)
+    assert "the simulated board cannot listen" in line
