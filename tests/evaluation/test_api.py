@@ -170,7 +170,7 @@ def test_run_folders(shared, version):
 @pytest.mark.shared
 def test_the_first_stage_has_a_float_network_only(shared):
     model = nvnmd.load_model(shared / "golden" / "v0_ni128_gete" / "nvnmd_cnn")
-    with pytest.raises(InputError, match="got fixed with a continuous network"):
+    with pytest.raises(InputError, match="got fixed, but this is a continuous network"):
         model.evaluate(np.zeros((1, 1, 3)), None, [0])
 
 

@@ -147,8 +147,9 @@ def outcome(folder):
                 files = {path.name: path.read_bytes() for path in Path("run").iterdir()
                          if path.name != "train.json"}
                 known[key] = files, lines
-                shutil.rmtree("run")
             finally:
+                # also after an error: what it left would be every later test's error
+                shutil.rmtree("run", ignore_errors=True)
                 os.chdir(before)
         return known[key]
 

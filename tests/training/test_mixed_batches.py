@@ -223,9 +223,9 @@ def curve(folder):
 
 def check_header(lines):
     """Names and units end where the numbers below them end, those of validation too."""
-    header = next(line for line in lines if "step: rmse" in line)
+    at = next(k for k, line in enumerate(lines) if "step: rmse" in line)
     below = next(line for line in lines if line.startswith("step "))
-    names, units = header.split("\n")
+    names, units = lines[at:at + 2]
     ends = [match.end() for match in re.finditer(r"\S+", names)][2:]
     assert names.split()[2:] == ["loss", "energy", "force", "virial"] * 2
     assert [below[:end].split()[-1] for end in ends] == re.findall(r"\S+e[-+]\d\d", below)[:8]
