@@ -70,6 +70,9 @@ class AcceleratorConfig:
         The fitting net's multipliers: fit_cols outputs by fit_rows inputs per cycle.
     fit_atoms : int
         Atoms whose passes take turns in the fitting net, so that one fills the other's gaps.
+    weights_once : bool
+        Keep a weight of the fitting net once for both directions, which takes less memory and more
+        logic; only with one row.
     store_neighbors : int
         Capacity of the neighbour store between the forward and backward stages.
     atoms : int
@@ -123,6 +126,7 @@ class AcceleratorConfig:
     trace: bool = False
     sub_version: int = 1
     octave: bool = False
+    weights_once: bool = False
 
     def __post_init__(self) -> None:
         if self.version not in (0, 1):
@@ -163,6 +167,10 @@ class AcceleratorConfig:
         if self.fit_rows > self.width:
             raise InputError(
                 f"accelerator: fit_rows is {self.fit_rows}, expected at most {self.width}"
+            )
+        if self.weights_once and self.fit_rows != 1:
+            raise InputError(
+                f"accelerator: weights_once with fit_rows {self.fit_rows}, expected 1 row"
             )
         if self.store_neighbors < self.max_nnei:
             raise InputError(

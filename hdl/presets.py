@@ -24,6 +24,8 @@ class Preset:
         The part it is meant for.
     fold, fit_cols, fit_rows, fit_atoms : int
         See `AcceleratorConfig`.
+    weights_once : bool
+        The same; not where more rows than one are asked for.
     """
 
     name: str
@@ -32,6 +34,7 @@ class Preset:
     fit_cols: int
     fit_rows: int
     fit_atoms: int
+    weights_once: bool = False
 
     def config(self, model: Model, **changes: Any) -> AcceleratorConfig:
         """The accelerator for a model.
@@ -54,6 +57,7 @@ class Preset:
             "family": self.family.name,
         }
         chosen |= {name: value for name, value in changes.items() if value is not None}
+        chosen.setdefault("weights_once", self.weights_once and chosen["fit_rows"] == 1)
         return config_for(model, **chosen)
 
 
@@ -61,8 +65,8 @@ _ECP5, _SERIES7, _ULTRASCALE = FAMILIES
 PRESETS = {preset.name: preset for preset in (
     Preset("large", _ULTRASCALE, 1, 128, 8, 2),
     Preset("medium", _SERIES7, 4, 128, 2, 1),
-    Preset("small", _ECP5, 32, 32, 1, 1),
-    Preset("tiny", _ECP5, 16, 16, 1, 1),
+    Preset("small", _ECP5, 32, 32, 1, 1, weights_once=True),
+    Preset("tiny", _ECP5, 16, 16, 1, 1, weights_once=True),
 )}
 DEFAULT = "small"
 

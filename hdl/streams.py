@@ -71,7 +71,8 @@ _CONTENTS = {
     Section.U_GRAD: "table of ds/du and dh/du, the same way",
     Section.G_VALUE: "table of G: type, row, channel; lanes a, b, c, d (flt words)",
     Section.G_GRAD: "table of dG/ds, the same way",
-    Section.FIT_FORWARD: "weight mantissas: type, layer, input, output",
+    Section.FIT_FORWARD: "weight mantissas (with `weights_once`: whole numbers of 2^-23): type, "
+                         "layer, input, output",
     Section.FIT_BACKWARD: "transposed, with their own exponents: type, layer, output, input",
     Section.FIT_LAST_FORWARD: "last layer's weight mantissas: type, input",
     Section.FIT_LAST_BACKWARD: "the same for the backward pass",

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from nvnmd.errors import RangeError
 from nvnmd.hdl.arith.fixed import gradient_drop, round_half_away
 from nvnmd.hdl.arith.tanh4 import Tanh4
+from nvnmd.hdl.fitting.weights import cut_offset
 from nvnmd.hdl.params import AcceleratorConfig
 from nvnmd.hdl.pipeline.loadbus import Section
 
@@ -49,8 +50,13 @@ def compute(
     net = ctype if cfg.version == 0 else 0
     square = (nt, hidden, width, width)
     forward = image[Section.FIT_FORWARD].reshape(square)[net]
-    backward = image[Section.FIT_BACKWARD].reshape(square)[net]
     columns = image[Section.FIT_COLUMN].reshape(2, nt, hidden, width)[:, net]
+    if cfg.weights_once:
+        cuts = columns[:, :, None, :] + cut_offset(cfg)
+        backward = np.swapaxes(forward, 1, 2) >> cuts[1]
+        forward = forward >> cuts[0]
+    else:
+        backward = image[Section.FIT_BACKWARD].reshape(square)[net]
     shift = cfg.weight_frac - columns
     bias = image[Section.FIT_BIAS].reshape(nt, hidden, width)[net].copy()
     if cfg.version:

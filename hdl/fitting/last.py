@@ -157,10 +157,10 @@ class LastLayer(wiring.Component):
 
 
 def connect_load(m: Module, load: wiring.PureInterface, section: Section, mem: LaneMemory,
-                 *, minus_from: int | None = None) -> None:
+                 *, minus_from: int | None = None, plus: int = 0) -> None:
     """Write a section's beats into a memory of four write lanes, one cycle later.
 
-    `minus_from`: store ``minus_from - word`` (exponents become shifts).
+    `minus_from`: store ``minus_from - word`` (exponents become shifts); else ``word + plus``.
     """
     enable = Signal(name=f"{section.name.lower()}_en")
     index = Signal.like(mem.w_index, reset_less=True)
@@ -172,7 +172,7 @@ def connect_load(m: Module, load: wiring.PureInterface, section: Section, mem: L
     ]
     for i in range(LANES):
         word = load.data.word_select(i, LANE_BITS)
-        m.d.sync += words[i].eq(word if minus_from is None else minus_from - word)
+        m.d.sync += words[i].eq(word + plus if minus_from is None else minus_from - word)
     m.d.comb += [
         mem.w_en.eq(enable),
         mem.w_index.eq(index),

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 from nvnmd.hdl.arith.fixed import delayed
 from nvnmd.hdl.fitting.integers import FitResult, compute
 from nvnmd.hdl.fitting.mac import MacArray
+from nvnmd.hdl.fitting.one_copy import OneCopyArray
 from nvnmd.hdl.fitting.passes import Passes
 from nvnmd.hdl.fitting.post import FitPost
 from nvnmd.hdl.fitting.schedule import Schedule
@@ -62,9 +63,9 @@ class FitNet(wiring.Component):
     """Fitting net, forward and backward (ports: `FitNetSignature`).
 
     An atom is 2*hidden passes of the multiplier array: the hidden layers forward, then backward
-    with the transposed matrices. The last layer rides along with the last forward pass. `Passes`
-    chooses them: `fit_atoms` atoms take turns, and one's pass fills the time in which another's
-    results are on their way.
+    with the transposed matrices (`weights_once`: with the same ones the other way). The last layer
+    rides along with the last forward pass. `Passes` chooses them: `fit_atoms` atoms take turns, and
+    one's pass fills the time in which another's results are on their way.
 
     The next atoms are taken in while others are at work (two input banks per place); energies wait
     in a register (with several places, in a queue) and gradients in a memory of `gradients` atoms.
@@ -82,7 +83,7 @@ class FitNet(wiring.Component):
         m = Module()
         cfg, lanes = self.cfg, self.post_lanes
         word = signed(cfg.data_bits)
-        m.submodules.array = array = MacArray(cfg)
+        m.submodules.array = array = (OneCopyArray if cfg.weights_once else MacArray)(cfg)
         m.submodules.post = post = FitPost(cfg, lanes)
         m.submodules.passes = passes = Passes(cfg, self.schedule, self.banks)
         m.submodules.inputs = inputs = LaneMemory(
@@ -122,6 +123,8 @@ class FitNet(wiring.Component):
             post.block.eq(delayed(m, array.block, array.latency)),
             self.overflow.eq(post.overflow),
         ]
+        if isinstance(array, OneCopyArray):
+            self._across(m, array, post, job)
         if cfg.trace:
             m.d.comb += [
                 post.fault.eq(self.fault),
@@ -132,6 +135,24 @@ class FitNet(wiring.Component):
                 self.z.eq(post.z),
             ]
         return m
+
+    def _across(self, m: Module, array: OneCopyArray, post: FitPost, job: data.View) -> None:
+        """The results once more, read by as many as a backward step takes."""
+        cfg = self.cfg
+        place_bits = log2(cfg.fit_atoms)
+        m.submodules.across = across = LaneMemory(
+            2 * cfg.fit_atoms * cfg.width, signed(cfg.data_bits), write_lanes=self.post_lanes,
+            read_lanes=cfg.fit_cols)
+        m.d.comb += [
+            across.w_en.eq(post.x_valid),
+            across.w_index.eq(Cat(post.group[:log2(post.groups)], post.x_bank,
+                                  post.x_place[:place_bits])),
+            across.w_data.eq(post.x),
+            across.r_index.eq(Cat(array.chunk[log2(cfg.fit_cols):log2(array.chunks)], ~job.bank,
+                                  job.place[:place_bits])),
+            array.backward.eq(job.backward),
+            array.across.eq(across.r_data),
+        ]
 
     def _input(self, m: Module, inputs: LaneMemory, passes: Passes) -> None:
         """Fill the input banks one after the other."""

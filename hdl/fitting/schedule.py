@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from nvnmd.hdl.fitting.mac import mac_latency
+from nvnmd.hdl.fitting.one_copy import one_copy_latency
 from nvnmd.hdl.fitting.post import post_latency
 from nvnmd.hdl.params import AcceleratorConfig
 
@@ -33,12 +34,18 @@ class Schedule:
         """The schedule with a given number of post lanes."""
         chunks = cfg.width // cfg.fit_rows
         steps = chunks * (cfg.width // cfg.fit_cols)
-        latency = mac_latency(cfg) + post_latency(cfg) + 1
+        array = one_copy_latency(cfg) if cfg.weights_once else mac_latency(cfg)
+        latency = array + post_latency(cfg) + 1
+        # inputs of a step, by the step that first takes them: a row's, or a block for all lanes
+        taken = [(chunk, (chunk + 1) * cfg.fit_rows - 1) for chunk in range(chunks)]
+        if cfg.weights_once:
+            taken += [(start, start + cfg.fit_cols - 1)
+                      for start in range(0, cfg.width, cfg.fit_cols)]
         gap = 0
-        for chunk in range(chunks):
-            block, col = divmod((chunk + 1) * cfg.fit_rows - 1, cfg.fit_cols)
+        for step, word in taken:
+            block, col = divmod(word, cfg.fit_cols)
             readable = (block + 1) * chunks - 1 + latency + col // lanes
-            gap = max(gap, readable - steps - chunk)
+            gap = max(gap, readable - steps - step)
         return cls(lanes, steps, gap, latency)
 
     @classmethod

@@ -12,10 +12,22 @@ from nvnmd.hdl.params import AcceleratorConfig
 from nvnmd.hdl.pipeline.loadbus import LANES, Section
 from nvnmd.quantize.fitting import quantize_weight
 from nvnmd.quantize.formats import FixFormat, to_fix
-from nvnmd.quantize.ops import round_bits
+from nvnmd.quantize.ops import FIX_FRAC, round_bits
 
 # The hardware keeps the shift ``weight_frac - exponent`` in this many bits.
 SHIFT_BITS = 6
+# A weight that is kept once: a whole number of 2**-23 (see `quantize_weight`), below 8.
+GRID_BITS = FIX_FRAC + 4
+
+
+def cut_offset(cfg: AcceleratorConfig) -> int:
+    """What an exponent lacks to be the shift from a weight's whole number to its mantissa."""
+    return FIX_FRAC - cfg.weight_frac
+
+
+def cut_bits(cfg: AcceleratorConfig) -> int:
+    """Bits of that shift: weights are below 2**3, or -8 itself."""
+    return (3 + cut_offset(cfg)).bit_length()
 
 
 def fit_image(
@@ -41,20 +53,24 @@ def fit_image(
     -------
     dict of Section to ndarray of int64, shape (beats, 4)
         Signed mantissas (``weight_frac`` fraction bits below the exponent), exponents and biases
-        (``fix_frac`` fraction bits); see `nvnmd.hdl.pipeline.loadbus.Section`.
+        (``fix_frac`` fraction bits); see `nvnmd.hdl.pipeline.loadbus.Section`. Where weights are
+        kept once, whole numbers of ``2**-23`` in place of the mantissas.
 
     Raises
     ------
     InputError
         If a shape is not the accelerator's.
     RangeError
-        If a bias, a type term or an exponent leaves its format.
+        If a bias, a type term, a weight that is kept once, or an exponent leaves its format.
     """
     w, b = _checked(weights, biases, cfg)
     nt, hidden, width = cfg.nets, cfg.hidden, cfg.width
     square = np.stack(w[:-1], axis=1)  # (nets, hidden, nin, nout)
     forward, e_forward = quantize_weight(square, frac=cfg.weight_frac)
     backward, e_backward = quantize_weight(np.swapaxes(square, -1, -2), frac=cfg.weight_frac)
+    if cfg.weights_once:
+        forward = to_fix(round_bits(square, FIX_FRAC), FixFormat(GRID_BITS, FIX_FRAC),
+                         what="fitting net: hidden layers: weight")
     last, e_last = quantize_weight(w[-1], whole=True, frac=cfg.weight_frac)
     columns = np.stack([e_forward, e_backward]).reshape(2, nt, hidden, width)
 
@@ -66,7 +82,8 @@ def fit_image(
     last_words = last.astype(np.int64).reshape(-1, LANES)
     return {
         Section.FIT_FORWARD: forward.astype(np.int64).reshape(-1, LANES),
-        Section.FIT_BACKWARD: backward.astype(np.int64).reshape(-1, LANES),
+        **({} if cfg.weights_once else
+           {Section.FIT_BACKWARD: backward.astype(np.int64).reshape(-1, LANES)}),
         Section.FIT_LAST_FORWARD: last_words,
         Section.FIT_LAST_BACKWARD: last_words.copy(),
         Section.FIT_COLUMN: _exponents(columns, cfg, "hidden layers").reshape(-1, LANES),
@@ -136,12 +153,16 @@ def _exponents(e: NDArray, cfg: AcceleratorConfig, where: str) -> NDArray[np.int
     """Exponents as the hardware can hold them: ``weight_frac - e`` in `SHIFT_BITS` bits.
 
     Only columns of zeros have exponents below the range (a weight is at least 2**-23), and
-    shifting zero by less changes nothing.
+    shifting zero by less changes nothing. Where weights are kept once, a mantissa has no bits
+    below 2**-23 to shift in: the exponent is that of the mantissa which is the weight itself.
     """
     exponents = np.asarray(e).astype(np.int64)
+    least = cfg.weight_frac + 1 - (1 << SHIFT_BITS)
+    if cfg.weights_once:
+        least = max(least, -cut_offset(cfg))
     if exponents.max() > cfg.weight_frac:
         raise RangeError(
             f"fitting net: {where}: a weight of magnitude 2**{exponents.max()}, expected exponents "
             f"up to {cfg.weight_frac}"
         )
-    return np.maximum(exponents, cfg.weight_frac + 1 - (1 << SHIFT_BITS))
+    return np.maximum(exponents, least)

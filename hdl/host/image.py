@@ -1,7 +1,8 @@
 """The load image: a model as the beats of the load stream.
 
 An image is one header beat and the sections of `nvnmd.hdl.pipeline.loadbus.Section` in order,
-each in its natural order, so that one image serves every fold of one set of sizes. The header's
+each in its natural order, so that one image serves every fold of one set of sizes (with the weights
+of the fitting net kept once, another image than with a copy for each direction). The header's
 four lanes are a magic number, the fingerprint of the sizes, the number of payload beats and the
 CRC-32 of the payload (the usual one, over the beats as little-endian bytes).
 """
@@ -46,6 +47,8 @@ def fingerprint(cfg: AcceleratorConfig) -> int:
         sizes["sub_version"] = cfg.sub_version
     if cfg.octave:
         sizes["octave"] = True
+    if cfg.weights_once:
+        sizes["weights_once"] = True
     return zlib.crc32(json.dumps(sizes, sort_keys=True).encode())
 
 
@@ -63,7 +66,7 @@ def section_beats(cfg: AcceleratorConfig) -> dict[Section, int]:
         Section.G_VALUE: nt * cfg.s_rows * cfg.m1,
         **({} if cfg.octave else {Section.G_GRAD: nt * cfg.s_rows * cfg.m1}),
         Section.FIT_FORWARD: square,
-        Section.FIT_BACKWARD: square,
+        **({} if cfg.weights_once else {Section.FIT_BACKWARD: square}),
         Section.FIT_LAST_FORWARD: nt * width // LANES,
         Section.FIT_LAST_BACKWARD: nt * width // LANES,
         Section.FIT_COLUMN: 2 * nt * cfg.hidden * width // LANES,

@@ -25,7 +25,8 @@ class Section(enum.IntEnum):
       c, d as flt words;
     - EMPTY: ``((centre*ntypes + neighbour)*m1 + channel)//4``, fix words;
     - FIT_FORWARD, FIT_BACKWARD: ``(((type*hidden + layer)*width + row)*width + col)//4``, signed
-      weight mantissas; FIT_BACKWARD holds the transposed matrices (row = output j of the layer);
+      weight mantissas; FIT_BACKWARD holds the transposed matrices (row = output j of the layer).
+      Where weights are kept once: whole numbers of 2**-23, and no FIT_BACKWARD;
     - FIT_LAST_FORWARD, FIT_LAST_BACKWARD: ``(type*width + i)//4``;
     - FIT_COLUMN: ``(((direction*ntypes + type)*hidden + layer)*width + col)//4``, exponents;
     - FIT_BIAS: ``((type*hidden + layer)*width + col)//4``, fix words;

@@ -51,6 +51,10 @@ def test_shared_net_hardware(cols: int, rows: int) -> None:
         (8, 4, 8, {"mult_latency": 1}),
         (32, 8, 2, {"ntypes": 1}),
         (32, 32, 2, {"ntypes": 1}),
+        (16, 4, 1, {"weights_once": True, "ntypes": 4}),
+        (16, 16, 1, {"weights_once": True, "hidden": 2}),
+        (32, 8, 1, {"weights_once": True, "ntypes": 1}),
+        (8, 4, 1, {"weights_once": True, "hidden": 1, "mult_latency": 1}),
     ],
 )
 def test_atoms_equal_the_integers(width: int, cols: int, rows: int, more: dict) -> None:
@@ -88,6 +92,8 @@ def test_atoms_equal_the_integers(width: int, cols: int, rows: int, more: dict) 
         (16, 8, 8, {"fit_atoms": 2, "hidden": 1}),
         (16, 4, 1, {"fit_atoms": 2, "gradients": 2, "version": 1, "ntypes": 4}),
         (16, 16, 4, {"gradients": 2, "hidden": 1}),
+        (16, 8, 1, {"fit_atoms": 4, "gradients": 4, "weights_once": True}),
+        (32, 4, 1, {"fit_atoms": 2, "version": 1, "ntypes": 4, "weights_once": True}),
     ],
 )
 def test_atoms_take_turns(width: int, cols: int, rows: int, more: dict) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,19 +26,39 @@ from nvnmd.quantize.fitting import fitting_net
 from nvnmd.quantize.ops import tanh4, tanh4_grad
 
 
+@pytest.mark.parametrize("once", [False, True])
 @pytest.mark.parametrize("scale", [0.05, 0.12, 0.3])
-def test_integers_equal_the_spec(scale: float) -> None:
+def test_integers_equal_the_spec(scale: float, once: bool) -> None:
     # weights of 0.3 leave 27 bits; the integers are the same in more
-    cfg = config(128, 32, ntypes=4, data_bits=29 if scale == 0.3 else 27)
+    cfg = config(128, 32, ntypes=4, data_bits=29 if scale == 0.3 else 27, weights_once=once)
     rng = np.random.default_rng(int(scale * 100))
     weights, biases = random_net(rng, cfg, scale, types=3)
     weights[1][0, :, 5] = 0.0  # a column, and backward a row, of zeros
     weights[1][1, 7, :] = 0.0
+    weights[0][2, :, 3] *= 1e-5  # finer than a mantissa of 2**-23 can be
+    weights[2][1, 4, :] *= 1e-6
     image = fit_image(weights, biases, cfg)
     for t in range(3):
         for d in (rng.normal(0, 0.3, 128), rng.uniform(-2e-6, 0, 128), np.zeros(128)):
             words = np.floor(d * ONE).astype(np.int64)
             assert_same(compute(image, words, t, cfg), by_the_spec(weights, biases, words, t))
+
+
+@pytest.mark.parametrize("weight_frac", [19, 12])
+def test_weights_kept_once_end_at_8(weight_frac: int) -> None:
+    """The largest weights, at both ends, cut to narrower mantissas, too; one more is refused."""
+    widths = {"weight_frac": weight_frac, "weight_bits": weight_frac + 2, "data_bits": 32}
+    cfg = config(16, 4, ntypes=1, **widths)
+    rng = np.random.default_rng(8)
+    weights, biases = random_net(rng, cfg, 0.1)
+    weights[1][0, 3, :2] = 8.0 - 1 / ONE, -8.0
+    once = replace(cfg, weights_once=True)
+    found = [compute(fit_image(weights, biases, kind), np.arange(16), 0, kind)
+             for kind in (cfg, once)]
+    assert_same(*found)
+    weights[1][0, 3, 0] = 8.0
+    with pytest.raises(RangeError, match="hidden layers: weight"):
+        fit_image(weights, biases, once)
 
 
 @pytest.mark.parametrize("capacity", [128, 256])
