@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
 
@@ -18,7 +18,7 @@ from nvnmd.boards.link.transport import LinkError
 from nvnmd.errors import InputError, NvnmdError, RangeError
 from nvnmd.evaluation.backends import Evaluator, FloatNetwork
 from nvnmd.evaluation.potential import Potential, Prediction
-from nvnmd.hdl.host.image import build_image, fingerprint
+from nvnmd.hdl.host.image import build_image, check_fits, fingerprint
 from nvnmd.hdl.params import AcceleratorConfig
 from nvnmd.hdl.verify.stimulus import Stimulus, build_stimulus
 from nvnmd.neighbors.slots import Neighborhood
@@ -167,15 +167,12 @@ class Board:
             raise InputError("board: got a continuous network, expected a frozen model "
                              "(model.nvnmd)")
         cfg = self._configure(network)
-        image = build_image(network, cfg)
+        check_fits(network, cfg)
         self._model = None
         self._session = self._open_link(cfg)
         name = self._session.transport.name
         self._facts = BoardFacts.of(self._session.facts, name)
-        if self._facts.fingerprint != fingerprint(cfg):
-            raise LinkError(
-                f"{name}: the board's accelerator has other sizes (fingerprint "
-                f"{self._facts.fingerprint:08x}), expected {fingerprint(cfg):08x} for this model")
+        image = build_image(network, self._as_built(cfg, name))
         check = zlib.crc32(image[1:].astype("<u4").tobytes())
         if self.status().check != check:
             self._send_image(image)
@@ -184,6 +181,21 @@ class Board:
                 raise LinkError(f"{name}: the board holds an image with the check {found:08x}, "
                                 f"expected {check:08x}")
         self._model = network
+
+    def _as_built(self, cfg: AcceleratorConfig, name: str) -> AcceleratorConfig:
+        """The configuration with weights kept once or twice, as the board's accelerator has them.
+
+        Both take the same models, from different images.
+        """
+        assert self._facts is not None
+        found = self._facts.fingerprint
+        other = replace(cfg, weights_once=not cfg.weights_once, fit_rows=1)
+        for kind in (cfg, other):
+            if found == fingerprint(kind):
+                return kind
+        raise LinkError(
+            f"{name}: the board's accelerator has other sizes (fingerprint {found:08x}), expected "
+            f"{fingerprint(cfg):08x} or {fingerprint(other):08x} for this model")
 
     def _send_image(self, image: NDArray[np.uint32]) -> None:
         assert self._facts is not None

@@ -18,6 +18,7 @@ from amaranth.lib import memory
 from nvnmd.hdl.arith.multiplier import Multiplier
 from nvnmd.hdl.arith.split import split_product
 from nvnmd.hdl.params import AcceleratorConfig, ceil_div
+from nvnmd.hdl.pipeline.memories import is_shallow
 from nvnmd.hdl.resources import UNITS
 
 BLOCK_BITS = 8192
@@ -53,8 +54,8 @@ class Family:
         return split_product(a, b, self.name).blocks
 
     def memory_blocks(self, width: int, depth: int) -> int:
-        """Blocks of a memory, none for one of less than `BLOCK_BITS`."""
-        if width * depth < BLOCK_BITS:
+        """Blocks of a memory, none for one of less than `BLOCK_BITS` or a shallow one."""
+        if width * depth < BLOCK_BITS or is_shallow(width, depth):
             return 0
         return min(ceil_div(width, w) * ceil_div(depth, d) for w, d in self.shapes)
 

@@ -140,7 +140,7 @@ OCTAVE8 = "octave8"
 LAYOUTS = (VENDOR, OCTAVE, OCTAVE8)
 """Names of the layouts: docs/octave_tables.md says what each is."""
 OCTAVE_ROWS = 32
-G_ROWS = 512
+G_ROWS = 256
 
 
 def u_layout(name: str = VENDOR) -> TableLayout:
@@ -176,8 +176,8 @@ def s_layout(
     coarse : float
         The vendor's coarse step.
     name : str
-        ``"vendor"``: one unit in 256 rows, and 256 coarse rows. Else one segment of 512 rows, of
-        1/32, or of 1/16 if `reach` is beyond 16.
+        ``"vendor"``: one unit in 256 rows, and 256 coarse rows. Else one segment of rows of 1/16:
+        256, or 512 if `reach` is beyond 16.
     reach : float
         Largest argument, counted from `s_min`, that the rows shall hold if they can.
     """
@@ -187,8 +187,8 @@ def s_layout(
         return TableLayout(
             float(s_min), (Segment(0.0, 2.0**-8, 256, 0), Segment(0.0, coarse, 256, 256))
         )
-    step = 2.0**-5 if reach <= G_ROWS * 2.0**-5 else 2.0**-4
-    return TableLayout(float(s_min), (Segment(0.0, step, G_ROWS, 0),))
+    rows = G_ROWS if reach <= G_ROWS * COARSE_STEP else 2 * G_ROWS
+    return TableLayout(float(s_min), (Segment(0.0, COARSE_STEP, rows, 0),))
 
 
 def layout_name(u: TableLayout, s: TableLayout, own_slopes: bool) -> str | None:

@@ -15,6 +15,7 @@ from nvnmd.hdl.arith.whole import TruncateWhole
 from nvnmd.hdl.layouts import ColumnLayout, DescriptorLayout, GrLayout
 from nvnmd.hdl.params import AcceleratorConfig
 from nvnmd.hdl.pipeline.delay import Delay
+from nvnmd.hdl.pipeline.memories import make_memory
 from nvnmd.quantize import ops
 
 
@@ -142,9 +143,7 @@ class Descriptor(wiring.Component):
         cfg = self.cfg
         m1 = cfg.m1
         columns = data.ArrayLayout(ColumnLayout(cfg)["column"].shape.elem_shape, 4)
-        m.submodules.columns = mem = memory.Memory(
-            shape=columns, depth=self.atoms * m1, init=[]
-        )
+        m.submodules.columns = mem = make_memory(columns, self.atoms * m1)
         write, d_read, gr_read = mem.write_port(), mem.read_port(), mem.read_port()
 
         # columns in

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from amaranth import Array, Cat, Module, Mux, Signal, Value, signed
-from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from nvnmd.hdl.arith.flt import FltLayout
@@ -11,6 +11,7 @@ from nvnmd.hdl.arith.normalize import Normalize
 from nvnmd.hdl.layouts import GrLayout, dd_layout
 from nvnmd.hdl.params import AcceleratorConfig, ceil_div
 from nvnmd.hdl.pipeline.delay import Delay
+from nvnmd.hdl.pipeline.memories import make_memory
 
 ROWS = 4
 
@@ -142,9 +143,8 @@ class ReceiveG(wiring.Component):
         place = Signal()
         column, term = Signal(range(cfg.m1)), Signal(range(cfg.m2))
         earlier = Signal(data.ArrayLayout(FltLayout(cfg), cfg.m2 - 1))
-        m.submodules.words = words = memory.Memory(
-            shape=data.ArrayLayout(FltLayout(cfg), cfg.m2), depth=2 * cfg.m1, init=[]
-        )
+        m.submodules.words = words = make_memory(
+            data.ArrayLayout(FltLayout(cfg), cfg.m2), 2 * cfg.m1)
         write, read = words.write_port(), words.read_port()
         with m.If(valid.o):
             m.d.sync += term.eq(term + 1)
@@ -193,11 +193,7 @@ class ReceiveGr(wiring.Component):
         m = Module()
         cfg = self.cfg
         m.submodules.atoms = atoms = Occupancy(self.places)
-        columns = memory.Memory(
-            shape=data.ArrayLayout(FltLayout(cfg), ROWS),
-            depth=cfg.m1 << len(atoms.write),
-            init=[],
-        )
+        columns = make_memory(data.ArrayLayout(FltLayout(cfg), ROWS), cfg.m1 << len(atoms.write))
         m.submodules.columns = columns
         write, read = columns.write_port(), columns.read_port()
         none = Array(Signal(name=f"none_{i}") for i in range(self.places))

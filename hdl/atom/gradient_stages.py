@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 from amaranth import Array, Cat, Module, Mux, Signal, Value, signed
-from amaranth.lib import data, memory, wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from nvnmd.hdl.arith.align import Align
@@ -21,6 +21,7 @@ from nvnmd.hdl.atom.gradient_memory import (
 )
 from nvnmd.hdl.params import AcceleratorConfig, ceil_div
 from nvnmd.hdl.pipeline.delay import Delay
+from nvnmd.hdl.pipeline.memories import make_memory
 
 
 class Walk(wiring.Component):
@@ -137,9 +138,7 @@ class Middle(wiring.Component):
         m = Module()
         cfg = self.cfg
         m.submodules.atoms = atoms = Occupancy(2)
-        m.submodules.columns = columns = memory.Memory(
-            shape=middle_layout(cfg), depth=2 * cfg.m1, init=[]
-        )
+        m.submodules.columns = columns = make_memory(middle_layout(cfg), 2 * cfg.m1)
         write, read = columns.write_port(), columns.read_port()
         mark = self.mark
 
@@ -262,9 +261,7 @@ class Lanes(wiring.Component):
         lane_bits = (cfg.lanes - 1).bit_length()
         slot_bits = (self.slots - 1).bit_length()
         for lane in range(cfg.lanes):
-            columns = memory.Memory(
-                shape=aligned_column_layout(cfg), depth=2 * self.slots, init=[]
-            )
+            columns = make_memory(aligned_column_layout(cfg), 2 * self.slots)
             m.submodules[f"columns_{lane}"] = columns
             write, read = columns.write_port(), columns.read_port()
             m.d.comb += [

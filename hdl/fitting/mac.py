@@ -12,6 +12,7 @@ from nvnmd.hdl.arith.multiplier import Multiplier
 from nvnmd.hdl.params import AcceleratorConfig
 from nvnmd.hdl.pipeline.lane_memory import log2, span
 from nvnmd.hdl.pipeline.loadbus import LANE_BITS, LANES, LoadBus, Section
+from nvnmd.hdl.pipeline.memories import make_memory
 
 
 def mac_latency(cfg: AcceleratorConfig) -> int:
@@ -68,10 +69,8 @@ class MacArray(wiring.Component):
         mantissa = signed(cfg.weight_bits)
         granule = data.ArrayLayout(mantissa, LANES)
         granules = rows * cols // LANES
-        m.submodules.weights = weights = memory.Memory(
-            shape=data.ArrayLayout(granule, granules),
-            depth=self.matrices * self.chunks * self.blocks, init=[],
-        )
+        m.submodules.weights = weights = make_memory(
+            data.ArrayLayout(granule, granules), self.matrices * self.chunks * self.blocks)
         self._connect_load(m, weights.write_port(granularity=1 if granules > 1 else None), granules)
 
         read = weights.read_port()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from amaranth.hdl import Cat, Module, Signal, Value, signed
-from amaranth.lib import data, memory, wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from numpy.typing import NDArray
 
@@ -12,6 +12,7 @@ from nvnmd.errors import InputError
 from nvnmd.hdl.arith.whole import ProductToFix
 from nvnmd.hdl.params import AcceleratorConfig
 from nvnmd.hdl.pipeline.loadbus import LoadBus, Section
+from nvnmd.hdl.pipeline.memories import make_memory
 
 
 class EmptySlot(wiring.Component):
@@ -49,7 +50,7 @@ class EmptySlot(wiring.Component):
         m.d.comb += row.eq(pair * (beats // self.banks) + first // (4 * self.banks))
         words: list[Value] = []
         for bank in range(self.banks):
-            m.submodules[f"bank{bank}"] = mem = memory.Memory(shape=128, depth=depth, init=[])
+            m.submodules[f"bank{bank}"] = mem = make_memory(128, depth)
             write, read = mem.write_port(), mem.read_port()
             m.d.comb += [
                 write.addr.eq(self.load.index // self.banks),

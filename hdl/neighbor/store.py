@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from amaranth import Module, Mux, Signal, signed
-from amaranth.lib import data, fifo, memory, stream, wiring
+from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from nvnmd.hdl.arith.flt import FltLayout
 from nvnmd.hdl.params import AcceleratorConfig, ceil_div
+from nvnmd.hdl.pipeline.memories import make_memory
 
 
 def slot_layout(cfg: AcceleratorConfig) -> data.StructLayout:
@@ -96,9 +97,7 @@ class NeighborStore(wiring.Component):
         cfg = self.cfg
         depth = cfg.store_neighbors * self.slots
 
-        m.submodules.slot_memory = slot_memory = memory.Memory(
-            shape=slot_layout(cfg), depth=depth, init=[]
-        )
+        m.submodules.slot_memory = slot_memory = make_memory(slot_layout(cfg), depth)
         write, read = slot_memory.write_port(), slot_memory.read_port()
         head, tail = Signal(range(depth)), Signal(range(depth))
         m.d.comb += [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from amaranth.hdl import Cat, Module, Signal
-from amaranth.lib import data, memory, wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from nvnmd.hdl.arith.add import FltAdd
@@ -16,6 +16,7 @@ from nvnmd.hdl.params import AcceleratorConfig
 from nvnmd.hdl.pipeline.delay import Delay
 from nvnmd.hdl.pipeline.lane_memory import LaneMemory, log2
 from nvnmd.hdl.pipeline.loadbus import LANE_BITS, LANES, LoadBus, Section
+from nvnmd.hdl.pipeline.memories import make_memory
 
 
 class Standardize(wiring.Component):
@@ -50,9 +51,7 @@ class Standardize(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         cfg = self.cfg
-        m.submodules.words = words = memory.Memory(
-            shape=3 * cfg.flt_bits, depth=1 << cfg.type_bits, init=[]
-        )
+        m.submodules.words = words = make_memory(3 * cfg.flt_bits, 1 << cfg.type_bits)
         write, read = words.write_port(), words.read_port()
         listed = self.load.valid & (self.load.section == Section.INV_STD)
         m.d.comb += [

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from amaranth.hdl import Array, Cat, Const, Module, Signal, signed
-from amaranth.lib import data, memory, wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from nvnmd.hdl.arith import flt
@@ -15,6 +15,7 @@ from nvnmd.hdl.neighbor.row_select import X0_BITS, RowSelect
 from nvnmd.hdl.params import AcceleratorConfig, ceil_div
 from nvnmd.hdl.pipeline.delay import Delay
 from nvnmd.hdl.pipeline.loadbus import LANE_BITS, LANES, LoadBus
+from nvnmd.hdl.pipeline.memories import make_memory
 from nvnmd.quantize import ops
 
 _READ_LATENCY = 2
@@ -318,7 +319,7 @@ class TableUnit(wiring.Component):
 
         for number, name in enumerate(("value", "grad")[: 1 if self._own_slopes else 2]):
             for lane in range(self.lanes):
-                store = memory.Memory(shape=4 * cfg.flt_bits, depth=self._depth, init=[])
+                store = make_memory(4 * cfg.flt_bits, self._depth)
                 m.submodules[f"{name}_store{lane}"] = store
                 write, read = store.write_port(), store.read_port()
                 enable = Signal(name=f"{name}_write{lane}")

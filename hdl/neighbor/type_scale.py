@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from amaranth.hdl import Cat, Module, Signal
-from amaranth.lib import data, memory, wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from nvnmd.hdl.arith.flt import FltLayout, from_word
@@ -15,6 +15,7 @@ from nvnmd.hdl.params import AcceleratorConfig
 from nvnmd.hdl.pipeline.delay import Delay
 from nvnmd.hdl.pipeline.lane_memory import LaneMemory, log2
 from nvnmd.hdl.pipeline.loadbus import LANE_BITS, LANES, LoadBus, Section
+from nvnmd.hdl.pipeline.memories import make_memory
 
 
 class InverseStd(wiring.Component):
@@ -48,9 +49,7 @@ class InverseStd(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         cfg = self.cfg
-        m.submodules.words = words = memory.Memory(
-            shape=2 * cfg.flt_bits, depth=1 << cfg.type_bits, init=[]
-        )
+        m.submodules.words = words = make_memory(2 * cfg.flt_bits, 1 << cfg.type_bits)
         write, read = words.write_port(), words.read_port()
         listed = self.load.valid & (self.load.section == Section.INV_STD)
         m.d.comb += [

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from amaranth.hdl import Const, Module, Mux, Signal, Value
-from amaranth.lib import data, memory, wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from nvnmd.errors import InputError
+from nvnmd.hdl.pipeline.memories import make_memory
 
 
 def pieces(depth: int) -> list[tuple[int, int]]:
@@ -49,8 +50,7 @@ class DeepMemory(wiring.Component):
         m = Module()
         found: list[tuple[Value, Value]] = []
         for k, (start, part) in enumerate(pieces(self.depth)):
-            m.submodules[f"piece{k}"] = store = memory.Memory(
-                shape=self.shape, depth=max(2, part), init=[])
+            m.submodules[f"piece{k}"] = store = make_memory(self.shape, max(2, part))
             write = store.write_port(granularity=1 if self.shape.length > 1 else None)
             read = store.read_port()
             bits = part.bit_length() - 1

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from amaranth.hdl import Module, Shape, Signal
-from amaranth.lib import memory, wiring
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
+
+from nvnmd.hdl.pipeline.memories import make_memory
 
 # From here on a ring costs less than the registers: FPGAs have 16-deep distributed memories.
 _RING_CYCLES = 5
@@ -57,7 +59,7 @@ class Delay(wiring.Component):
         # A power-of-two depth lets the pointers wrap by themselves. The read pointer runs
         # cycles-1 behind the write pointer, and the read register adds the last cycle.
         bits = (self.cycles - 1).bit_length()
-        m.submodules.ring = ring = memory.Memory(shape=self.shape, depth=1 << bits, init=[])
+        m.submodules.ring = ring = make_memory(self.shape, 1 << bits)
         write, read = ring.write_port(), ring.read_port()
         at = Signal(bits)
         m.d.sync += at.eq(at + 1)

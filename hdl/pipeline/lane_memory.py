@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from amaranth.hdl import Module, Shape, ShapeLike, Signal
-from amaranth.lib import data, memory, wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from nvnmd.errors import InputError
+from nvnmd.hdl.pipeline.memories import make_memory
 
 
 def log2(n: int) -> int:
@@ -55,10 +56,8 @@ class LaneMemory(wiring.Component):
         m = Module()
         parts = self.row // self.write_lanes
         picks = self.row // self.read_lanes
-        m.submodules.store = store = memory.Memory(
-            shape=data.ArrayLayout(self.word, self.row),
-            depth=max(2, self.items // self.row), init=[],
-        )
+        m.submodules.store = store = make_memory(
+            data.ArrayLayout(self.word, self.row), max(2, self.items // self.row))
         write = store.write_port(granularity=self.write_lanes if parts > 1 else None)
         read = store.read_port()
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from amaranth.hdl import Module, Shape, ShapeLike, Signal
-from amaranth.lib import memory, wiring
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from nvnmd.errors import InputError
+from nvnmd.hdl.pipeline.memories import make_memory
 
 
 class Ring(wiring.Component):
@@ -35,7 +36,7 @@ class Ring(wiring.Component):
             with m.If(self.push):
                 m.d.sync += o.eq(i)
             return m
-        m.submodules.words = words = memory.Memory(shape=self.width, depth=self.depth, init=[])
+        m.submodules.words = words = make_memory(self.width, self.depth)
         write, read = words.write_port(), words.read_port()
         here = Signal(range(self.depth))
         after = Signal.like(here)

@@ -16,8 +16,9 @@ from support.random_type_models import random_type_model
 from support.rtl_cases import small_accelerator, small_model
 
 from nvnmd.hdl.arith.multiplier import Multiplier
-from nvnmd.hdl.budget import FAMILIES, count_budget, count_elaborated, total
+from nvnmd.hdl.budget import BLOCK_BITS, FAMILIES, count_budget, count_elaborated, total
 from nvnmd.hdl.params import AcceleratorConfig
+from nvnmd.hdl.pipeline.memories import is_shallow
 from nvnmd.hdl.resources import UNITS
 
 ECP5, SERIES7, ULTRASCALE = FAMILIES
@@ -36,9 +37,14 @@ def test_budget_is_what_the_netlist_holds(version, units):
     for name in units:
         text = rtlil.convert(UNITS[name](cfg), name="unit", emit_src=False)
         memories: Counter = Counter()
-        for line in re.findall(r"^\s*memory (.*)$", text, flags=re.M):
+        for style, line in re.findall(
+                r"^((?:\s*attribute .*\n)*)\s*memory (.*)$", text, flags=re.M):
             width, depth = re.search(r"width (\d+)", line), re.search(r"size (\d+)", line)
-            memories[int(width[1]), int(depth[1])] += 1
+            shape = int(width[1]), int(depth[1])
+            memories[shape] += 1
+            # synthesis is told what the budget counts on; small queues of Amaranth's are not
+            if r"\storage" not in line or shape[0] * shape[1] >= BLOCK_BITS:
+                assert (r'\ram_style "distributed"' in style) == is_shallow(*shape), line
         assert counted[name].memories == memories, name
         # one with a constant is an index times the width of a word: no stage's arithmetic
         products: Counter = Counter()
@@ -58,6 +64,14 @@ def test_blocks_are_the_products_of_the_netlist(family, shape):
     """What logic makes is no product in the netlist, and synthesis cannot take a block for it."""
     text = rtlil.convert(Multiplier(*shape, 3, family.name), name="unit", emit_src=False)
     assert len(re.findall(r"^\s*cell \$mul ", text, flags=re.M)) == family.multiplier_blocks(*shape)
+
+
+@pytest.mark.parametrize("shape, blocks", [
+    # 64 words, as wide as a store's column, take no block; deeper or larger ones do
+    ((128, 64), 0), ((256, 64), 0), ((257, 64), 8), ((128, 65), 4), ((100, 80), 0),
+])
+def test_shallow_memories_take_no_block(shape, blocks):
+    assert ECP5.memory_blocks(*shape) == blocks
 
 
 def test_shape_of_a_multiplier():
