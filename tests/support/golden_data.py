@@ -169,10 +169,12 @@ def _folder_settings(config: dict[str, Any]) -> dict[str, Any]:
 def _folder_tables(stored: dict[str, Any]) -> dict[str, NDArray]:
     """The binary64 coefficients of a `map.npy`, in the shapes of `Model`."""
     raw = {}
+    rows = int(stored["cfg_s2g"][-1][4])
     for suffix in ("", "_grad"):
         pair = [np.stack(stored[k + suffix]) for k in ("s", "h")]
         raw["table_u" + suffix] = np.stack(pair, axis=2)
-        raw["table_g" + suffix] = np.stack([g.reshape(512, -1, 4) for g in stored["g" + suffix]])
+        raw["table_g" + suffix] = np.stack([
+            g.reshape(rows, -1, 4) for g in stored["g" + suffix]])
     return raw
 
 
