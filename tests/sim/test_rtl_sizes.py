@@ -10,6 +10,7 @@ from support.rtl_cases import Proof, mixed_atoms, random_atoms
 from support.sized_models import sized_model
 
 from nvnmd.hdl.export import config_for
+from nvnmd.hdl.presets import preset
 from nvnmd.hdl.verify.stimulus import expected_words
 from nvnmd.hdl.verify.taps import STAGES
 from nvnmd.quantize.narrow import narrowed
@@ -43,12 +44,16 @@ def test_every_stage_agrees(size, version, tables, widths, work):
 @pytest.mark.slow
 @pytest.mark.parametrize("tables", ["vendor", "octave"])
 @pytest.mark.parametrize("version", [0, 1])
-@pytest.mark.parametrize("size", [(8, 2, 1, 32), (16, 4, 3, 64), (32, 4, 3, 128)])
-def test_two_thousand_atoms(size, version, tables, work):
+@pytest.mark.parametrize(("size", "chosen"), [
+    ((8, 2, 1, 32), None), ((16, 4, 3, 64), "tiny"), ((32, 4, 3, 128), "small")])
+def test_two_thousand_atoms(size, chosen, version, tables, work):
+    """Three sizes; of the larger ones the presets that are meant for them."""
     model = sized_model(*size, version=version, tables=tables)
+    cfg = config_for(model, fold=4) if chosen is None else preset(chosen).config(model)
+    assert cfg.weights_once == (chosen is not None)
     atoms = atoms_of(model, version, ATOMS)
     trace = atoms.evaluate(model)
-    run = run_accelerator(model, config_for(model, fold=4), atoms, work, trace=trace)
+    run = run_accelerator(model, cfg, atoms, work, trace=trace)
     words = expected_words(trace, atoms.mask, model.widths).words
     assert words > 8 * ATOMS and run.status == ()
     assert (run.comparison.compared, run.comparison.differing) == (words, 0)
