@@ -60,10 +60,19 @@ bench: $(VENV)/.wheel $(PEER)/.deps
 	$(BIN)/python benchmarks/backends.py --threads 1
 	$(BIN)/python benchmarks/backends.py --threads 2
 
-# the link with an echo, placed and routed for the ECP5 boards (some minutes)
-bitstream: $(VENV)/.synth
+# a small model whose accelerator fits the ECP5 boards (some minutes)
+SMALL_BOARD := bitstreams/model/nvnmd_qnn/model.nvnmd
+$(SMALL_BOARD): examples/small_board.py | $(VENV)/.wheel
+	rm -rf bitstreams/model
+	$(BIN)/python examples/small_board.py -o bitstreams/model
+
+# for the ECP5 boards, placed and routed: the link with an echo (some minutes), and the accelerator
+# of a small model (about an hour of one core)
+bitstream: $(VENV)/.synth $(SMALL_BOARD)
 	$(BIN)/nvnmd build --echo --board ulx3s-85f --clock 50 -o bitstreams/ulx3s-85f-echo
 	$(BIN)/nvnmd build --echo --board ecpix5-85f --clock 100 -o bitstreams/ecpix5-85f-echo
+	$(BIN)/nvnmd build $(SMALL_BOARD) --preset tiny --board ulx3s-85f --clock 25 -o bitstreams/ulx3s-85f-tiny
+	$(BIN)/nvnmd build $(SMALL_BOARD) --preset tiny --board ecpix5-85f --clock 25 -o bitstreams/ecpix5-85f-tiny
 
 # the clock of each unit of the accelerator by itself on an ECP5-85F (half an hour of one core)
 route: $(VENV)/.synth

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from nvnmd.boards.catalog import BoardType
-from nvnmd.boards.fit import LINK_WORDS, check_fit
+from nvnmd.boards.fit import LINK_WORDS, check_fit, link_words
 from nvnmd.boards.gateware import LinkedAccelerator
 from nvnmd.boards.link.endpoint import EchoBoard
 from nvnmd.errors import InputError
@@ -130,7 +130,8 @@ def _for_fpga(cfg: AcceleratorConfig | None, board: BoardType, folder: Path, clo
         design: Any = EchoBoard(LINK_WORDS)
     else:
         say(f"needs {check_fit(cfg, board)}; logic is not counted")
-        design = LinkedAccelerator(cfg, LINK_WORDS, LINK_WORDS)
+        words = link_words(cfg)
+        design = LinkedAccelerator(cfg, words, words)
     if board.fpga != "ECP5":
         from nvnmd.boards.vivado import write_project
 

@@ -89,6 +89,10 @@ class Words:
     cycles: int
 
 
+def _silent(done: int, whole: int) -> None:
+    """Tell nobody."""
+
+
 class Board:
     """A board on a link; a context that gives the link back.
 
@@ -152,8 +156,15 @@ class Board:
         return BoardFacts.of(words_of(self.session.request(Kind.STATUS)),
                              self.session.transport.name)
 
-    def load(self, model: Model | Potential) -> None:
+    def load(self, model: Model | Potential, tell: Callable[[int, int], None] = _silent) -> None:
         """Load a model, unless the board has it already.
+
+        Parameters
+        ----------
+        model : Model or Potential
+            A frozen one.
+        tell : callable
+            Told after each part of the image how many beats the board has, and of how many.
 
         Raises
         ------
@@ -175,7 +186,7 @@ class Board:
         image = build_image(network, self._as_built(cfg, name))
         check = zlib.crc32(image[1:].astype("<u4").tobytes())
         if self.status().check != check:
-            self._send_image(image)
+            self._send_image(image, tell)
             found = self.status().check
             if found != check:
                 raise LinkError(f"{name}: the board holds an image with the check {found:08x}, "
@@ -197,7 +208,7 @@ class Board:
             f"{name}: the board's accelerator has other sizes (fingerprint {found:08x}), expected "
             f"{fingerprint(cfg):08x} or {fingerprint(other):08x} for this model")
 
-    def _send_image(self, image: NDArray[np.uint32]) -> None:
+    def _send_image(self, image: NDArray[np.uint32], tell: Callable[[int, int], None]) -> None:
         assert self._facts is not None
         per = (min(self._facts.request_words, self._frame_words) - 1) // 4
         parts = (
@@ -206,8 +217,8 @@ class Board:
             for begin in range(0, len(image), per)
         )
         # one at a time: the board takes the parts of an image in their order only
-        for _ in self.session.requests(parts, under_way=1):
-            pass
+        for part, _ in enumerate(self.session.requests(parts, under_way=1), 1):
+            tell(min(part * per, len(image)), len(image))
 
     def words(self, stimulus: Stimulus) -> Words:
         """Send atoms and return the words that the accelerator made of them.

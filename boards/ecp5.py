@@ -16,27 +16,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from amaranth.hdl import (
-    ClockDomain,
-    ClockSignal,
-    Const,
-    DomainRenamer,
-    Instance,
-    Module,
-    ResetSignal,
-    Signal,
-)
+from amaranth.hdl import Const, Instance, Module, Signal, Value
 from amaranth.lib import wiring
-from amaranth.lib.wiring import In, Out
 
 from nvnmd.boards.catalog import BoardType
-from nvnmd.boards.uart import Uart, divisor_of
+from nvnmd.boards.top import TOP, SerialTop
 from nvnmd.errors import InputError, NvnmdError, ToolMissingError
 from nvnmd.external_tools import Tool, find_tools
 from nvnmd.hdl.verilog import to_verilog
 
-TOP = "nvnmd_board"
-DOMAIN = "board"
 DEVICES = {"LFE5U-85F": ("--85k", "CABGA381", "6"), "LFE5UM5G-85F": ("--um5g-85k", "CABGA554", "8")}
 """nextpnr's option, package and speed grade of a part."""
 
@@ -88,66 +76,38 @@ def find_pll(oscillator: float, wanted: float) -> Pll:
     return best
 
 
-class SerialBoard(wiring.Component):
-    """A design between byte streams, behind a serial port, with the clock that it is to have.
-
-    Parameters
-    ----------
-    design : wiring.Component
-        With the byte streams `rx` and `tx`, like `nvnmd.boards.gateware.LinkedAccelerator`.
-    board : BoardType
-        Its oscillator and baud.
-    clock : float
-        Hz; the oscillator itself where it is that, else a PLL.
+class Ecp5Top(SerialTop):
+    """`SerialTop` with the oscillator as its clock where it is the one that is wanted, else a PLL.
 
     Attributes
     ----------
-    clk, uart_rx : In, uart_tx : Out
-        Pins.
+    clk : In
+        The oscillator's pin.
     """
 
     def __init__(self, design: wiring.Component, board: BoardType, clock: float) -> None:
-        self._design = design
         self.pll = None if clock == board.oscillator else find_pll(board.oscillator, clock)
-        self.clock = clock if self.pll is None else self.pll.frequency
-        self._divisor = divisor_of(self.clock, board.baud)
-        super().__init__({"clk": In(1), "uart_rx": In(1), "uart_tx": Out(1)})
+        super().__init__(design, board, clock if self.pll is None else self.pll.frequency,
+                         ("clk",))
 
-    def elaborate(self, platform: object) -> Module:
-        m = Module()
-        m.domains += ClockDomain(DOMAIN)
-        clock = Signal(name="board_clk")
-        # reset until the clock is stable and for 2**10 cycles more; registers begin at zero
-        stable = Signal()
-        m.domains += ClockDomain("start", reset_less=True)
-        m.d.comb += [ClockSignal("start").eq(clock), ClockSignal(DOMAIN).eq(clock)]
-        count = Signal(11)
-        with m.If(stable & ~count[-1]):
-            m.d.start += count.eq(count + 1)
-        m.d.comb += ResetSignal(DOMAIN).eq(~count[-1])
+    def make_clock(self, m: Module, clock: Signal) -> Value:
         if self.pll is None:
-            m.d.comb += [clock.eq(self.clk), stable.eq(1)]
-        else:
-            locked = Signal()
-            m.submodules.pll = Instance(
-                "EHXPLLL",
-                p_PLLRST_ENA="DISABLED", p_INTFB_WAKE="DISABLED", p_STDBY_ENABLE="DISABLED",
-                p_DPHASE_SOURCE="DISABLED", p_OUTDIVIDER_MUXA="DIVA", p_OUTDIVIDER_MUXB="DIVB",
-                p_OUTDIVIDER_MUXC="DIVC", p_OUTDIVIDER_MUXD="DIVD",
-                p_CLKI_DIV=self.pll.reference, p_CLKFB_DIV=self.pll.feedback,
-                p_CLKOP_DIV=self.pll.output, p_CLKOP_ENABLE="ENABLED",
-                p_CLKOP_CPHASE=self.pll.output - 1, p_CLKOP_FPHASE=0, p_FEEDBK_PATH="CLKOP",
-                i_RST=Const(0), i_STDBY=Const(0), i_CLKI=self.clk, i_CLKFB=clock,
-                i_PHASESEL0=Const(0), i_PHASESEL1=Const(0), i_PHASEDIR=Const(1),
-                i_PHASESTEP=Const(1), i_PHASELOADREG=Const(1), i_PLLWAKESYNC=Const(0),
-                i_ENCLKOP=Const(0), o_CLKOP=clock, o_LOCK=locked)
-            m.d.start += stable.eq(locked)
-        m.submodules.uart = uart = DomainRenamer(DOMAIN)(Uart(self._divisor))
-        m.submodules.design = design = DomainRenamer(DOMAIN)(self._design)
-        wiring.connect(m, uart.received, design.rx)
-        wiring.connect(m, design.tx, uart.send)
-        m.d.comb += [uart.rx.eq(self.uart_rx), self.uart_tx.eq(uart.tx)]
-        return m
+            m.d.comb += clock.eq(self.clk)
+            return Const(1)
+        locked = Signal()
+        m.submodules.pll = Instance(
+            "EHXPLLL",
+            p_PLLRST_ENA="DISABLED", p_INTFB_WAKE="DISABLED", p_STDBY_ENABLE="DISABLED",
+            p_DPHASE_SOURCE="DISABLED", p_OUTDIVIDER_MUXA="DIVA", p_OUTDIVIDER_MUXB="DIVB",
+            p_OUTDIVIDER_MUXC="DIVC", p_OUTDIVIDER_MUXD="DIVD",
+            p_CLKI_DIV=self.pll.reference, p_CLKFB_DIV=self.pll.feedback,
+            p_CLKOP_DIV=self.pll.output, p_CLKOP_ENABLE="ENABLED",
+            p_CLKOP_CPHASE=self.pll.output - 1, p_CLKOP_FPHASE=0, p_FEEDBK_PATH="CLKOP",
+            i_RST=Const(0), i_STDBY=Const(0), i_CLKI=self.clk, i_CLKFB=clock,
+            i_PHASESEL0=Const(0), i_PHASESEL1=Const(0), i_PHASEDIR=Const(1),
+            i_PHASESTEP=Const(1), i_PHASELOADREG=Const(1), i_PLLWAKESYNC=Const(0),
+            i_ENCLKOP=Const(0), o_CLKOP=clock, o_LOCK=locked)
+        return locked
 
 
 def constraints(board: BoardType) -> str:
@@ -229,15 +189,15 @@ def route(design: wiring.Component, board: BoardType, clock: float, folder: Path
     pins = constraints(board)
     for name in ("top.json", "top.config", "top.bit", "timing.json"):
         (folder / name).unlink(missing_ok=True)
-    top = SerialBoard(design, board, clock)
+    top = Ecp5Top(design, board, clock)
     say(f"Verilog, {top.clock / 1e6:g} MHz")
     (folder / "top.v").write_text(to_verilog(top, TOP), encoding="utf-8")
     (folder / "top.lpf").write_text(pins, encoding="utf-8")
     device, package, speed = DEVICES[board.part]
     say(tools["yosys"].line)
     run_tool(tools["yosys"], ["-q", "-l", "yosys.log", "-p",
-                          "read_verilog top.v; synth_ecp5 -no-rw-check -top nvnmd_board "
-                          "-json top.json"], folder, "yosys.log", "top.json")
+                          "read_verilog top.v; synth_ecp5 -no-rw-check -top "
+                          f"{TOP} -json top.json"], folder, "yosys.log", "top.json")
     say(tools["nextpnr-ecp5"].line)
     asked = top.clock / 1e6
     run_tool(tools["nextpnr-ecp5"],

@@ -6,25 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from amaranth.hdl import (
-    ClockDomain,
-    ClockSignal,
-    DomainRenamer,
-    Instance,
-    Module,
-    ResetSignal,
-    Signal,
-)
+from amaranth.hdl import Instance, Module, Signal, Value
 from amaranth.lib import wiring
-from amaranth.lib.wiring import In, Out
 
 from nvnmd.boards.catalog import BoardType
-from nvnmd.boards.uart import Uart, divisor_of
+from nvnmd.boards.top import TOP, SerialTop
 from nvnmd.errors import InputError
 from nvnmd.hdl.verilog import to_verilog
-
-TOP = "nvnmd_board"
-DOMAIN = "board"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,28 +74,24 @@ def find_mmcm(oscillator: float, wanted: float, vco: tuple[float, float]) -> Mmc
     return best
 
 
-class VivadoBoard(wiring.Component):
-    """A design between byte streams, behind a serial port, with the clock that it is to have.
+class VivadoTop(SerialTop):
+    """`SerialTop` with an MMCM behind a differential oscillator.
 
     Attributes
     ----------
-    clk_p, clk_n, uart_rx : In, uart_tx : Out
-        Pins.
+    clk_p, clk_n : In
+        The oscillator's pins.
     """
 
     def __init__(self, design: wiring.Component, board: BoardType, wires: Wires, clock: float
                  ) -> None:
-        self._design, self._wires, self._board = design, wires, board
+        self._wires, self._board = wires, board
         self.mmcm = find_mmcm(board.oscillator, clock, wires.vco)
-        self._divisor = divisor_of(self.mmcm.frequency, board.baud)
-        super().__init__({"clk_p": In(1), "clk_n": In(1), "uart_rx": In(1), "uart_tx": Out(1)})
+        super().__init__(design, board, self.mmcm.frequency, ("clk_p", "clk_n"))
 
-    def elaborate(self, platform: object) -> Module:
-        m = Module()
-        m.domains += ClockDomain(DOMAIN)
-        m.domains += ClockDomain("start", reset_less=True)
-        oscillator, made, clock, feedback, locked = (
-            Signal(name=name) for name in ("oscillator", "made", "clock", "feedback", "locked"))
+    def make_clock(self, m: Module, clock: Signal) -> Value:
+        oscillator, made, feedback, locked = (
+            Signal(name=name) for name in ("oscillator", "made", "feedback", "locked"))
         m.submodules.pins = Instance("IBUFDS", i_I=self.clk_p, i_IB=self.clk_n, o_O=oscillator)
         m.submodules.mmcm = Instance(
             self._wires.mmcm, p_CLKIN1_PERIOD=round(1e9 / self._board.oscillator, 3),
@@ -115,19 +99,7 @@ class VivadoBoard(wiring.Component):
             p_CLKOUT0_DIVIDE_F=float(self.mmcm.output), i_CLKIN1=oscillator, i_CLKFBIN=feedback,
             i_RST=0, i_PWRDWN=0, o_CLKFBOUT=feedback, o_CLKOUT0=made, o_LOCKED=locked)
         m.submodules.tree = Instance("BUFG", i_I=made, o_O=clock)
-        # reset until the clock is stable and for 2**10 cycles more; registers begin at zero
-        stable, count = Signal(), Signal(11)
-        m.d.start += stable.eq(locked)
-        with m.If(stable & ~count[-1]):
-            m.d.start += count.eq(count + 1)
-        m.d.comb += [ClockSignal("start").eq(clock), ClockSignal(DOMAIN).eq(clock),
-                     ResetSignal(DOMAIN).eq(~count[-1])]
-        m.submodules.uart = uart = DomainRenamer(DOMAIN)(Uart(self._divisor))
-        m.submodules.design = design = DomainRenamer(DOMAIN)(self._design)
-        wiring.connect(m, uart.received, design.rx)
-        wiring.connect(m, design.tx, uart.send)
-        m.d.comb += [uart.rx.eq(self.uart_rx), self.uart_tx.eq(uart.tx)]
-        return m
+        return locked
 
 
 def write_project(design: wiring.Component, board: BoardType, wires: Wires, clock: float,
@@ -143,7 +115,7 @@ def write_project(design: wiring.Component, board: BoardType, wires: Wires, cloc
     folder : Path
         That of the build.
     """
-    top = VivadoBoard(design, board, wires, clock)
+    top = VivadoTop(design, board, wires, clock)
     (folder / "top.v").write_text(to_verilog(top, TOP), encoding="utf-8")
     pins = {"clk_p": (wires.clock[0], wires.clock_standard),
             "clk_n": (wires.clock[1], wires.clock_standard),
@@ -167,7 +139,7 @@ route_design
 report_utilization -file utilization.rpt
 report_timing_summary -file timing.rpt
 if {{[get_property SLACK [get_timing_paths -setup]] < 0}} {{
-    puts stderr "the clock of {top.mmcm.frequency / 1e6:g} MHz is missed, see timing.rpt"
+    puts stderr "the clock of {top.clock / 1e6:g} MHz is missed, see timing.rpt"
     exit 1
 }}
 write_bitstream -force top.bit
@@ -183,4 +155,4 @@ command -v vivado > /dev/null || { echo "build.sh: vivado is not on PATH" >&2; e
 vivado -mode batch -nojournal -log vivado.log -source top.tcl
 """, encoding="utf-8")
     script.chmod(0o755)
-    return {"clock_asked": top.mmcm.frequency / 1e6, "vivado_part": wires.part}
+    return {"clock_asked": top.clock / 1e6, "vivado_part": wires.part}

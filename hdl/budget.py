@@ -49,6 +49,11 @@ class Family:
     multipliers: int
     memories: int
 
+    @property
+    def block_bits(self) -> int:
+        """Bits of one memory block."""
+        return max(w * d for w, d in self.shapes)
+
     def multiplier_blocks(self, a: int, b: int) -> int:
         """Blocks of a signed product of a by b bits that is built for the family."""
         return split_product(a, b, self.name).blocks

@@ -8,6 +8,12 @@ from math import ceil
 from nvnmd.hdl.fitting.schedule import Schedule
 from nvnmd.hdl.params import AcceleratorConfig, ceil_div
 
+SHORT = 0.01
+"""Share of its places that the neighbour store may lack: doubled for less, it would be half empty.
+
+It slows full lists down by no more than that.
+"""
+
 
 @dataclass(frozen=True)
 class Pace:
@@ -95,7 +101,7 @@ def buffers_for(cfg: AcceleratorConfig) -> Buffers:
     if cfg.fit_atoms > 1:
         # atoms that take turns end one soon after the other
         gradients = 2 * cfg.fit_atoms
-    return Buffers(max(2 * cfg.max_nnei, _power_of_two(kept)),
+    return Buffers(max(2 * cfg.max_nnei, _power_of_two(kept * (1 - SHORT))),
                    max(2, _power_of_two(max(summed, waiting + 0.5))), gradients)
 
 

@@ -23,10 +23,13 @@ def add_commands(commands: Any) -> None:
         commands, "boards", show_boards, summary="the boards, and what fits them",
         description="Print a table of the boards that the program knows: FPGA, clock, link, what "
                     "they have, and what was checked how. With a model, also what an accelerator "
-                    "for it takes of each. Or run a simulated board that `nvnmd build` made, until "
-                    "Ctrl-C.",
-        examples=["", "--model nvnmd_qnn --fold 8", "--run board_out --port 4000"])
+                    "for it takes of each. Or print what unmodified DeePMD-kit models take. Or run "
+                    "a simulated board that `nvnmd build` made, until Ctrl-C.",
+        examples=["", "--model nvnmd_qnn --fold 8", "--models", "--run board_out --port 4000"])
     boards.add_argument("--model", metavar="MODEL", help="model.nvnmd, or the folder that holds it")
+    boards.add_argument("--models", action="store_true",
+                        help="instead print which boards take an unmodified DeePMD-kit model, by "
+                             "version and types; takes seconds")
     boards.add_argument("--run", metavar="DIR", type=Path, dest="program",
                         help="run the simulated board in this folder of `nvnmd build`")
     boards.add_argument("--host", metavar="ADDRESS", default="127.0.0.1",
@@ -88,6 +91,10 @@ def show_boards(args: argparse.Namespace) -> int:
                              "the two")
         return _run_board(args)
     need("boards", "hdl", "amaranth")
+    if args.models:
+        if args.model is not None:
+            raise InputError("--models: got it with --model, expected one of the two")
+        return _show_models(args)
     from nvnmd.boards.catalog import all_boards
 
     head = ["board", "FPGA", ">oscillator, MHz", "link", ">LUT", ">multipliers", ">memory blocks",
@@ -127,6 +134,37 @@ def _takes(cfg: Any, board: Any) -> str:
         return "any"
     found = need_of(cfg, board)
     return f"{found}: {'fits, logic not counted' if found.fits else 'does not fit'}"
+
+
+def _show_models(args: argparse.Namespace) -> int:
+    from nvnmd.boards.catalog import all_boards
+    from nvnmd.boards.fit import DEEPMD_MODELS, deepmd_needs
+    from nvnmd.progress import Progress
+
+    boards = [board for board in all_boards() if board.fpga]
+    table = TextTable(("version", ">types", ">neighbours", "board", ">multipliers",
+                       ">memory blocks", ">memory bits", ">bits there are", "takes it"))
+    found = []
+    with Progress("counting multipliers and memories", len(DEEPMD_MODELS)) as bar:
+        for model, needs in deepmd_needs(boards):
+            for one in needs:
+                table.add(model.version, f"up to {model.types}", model.neighbors, one.board.name,
+                          f"{one.multipliers} of {one.board.multipliers} {one.family.multiplier}",
+                          f"{one.memories} of {one.board.memories} {one.family.memory}",
+                          one.bits, one.bits_available, "yes" if one.fits else "no")
+                found.append({
+                    "version": model.version, "types": model.types, "neighbors": model.neighbors,
+                    "board": one.board.name, "multipliers": one.multipliers,
+                    "multipliers_available": one.board.multipliers, "memories": one.memories,
+                    "memories_available": one.board.memories, "bits": one.bits,
+                    "bits_available": one.bits_available, "takes": one.fits})
+            bar.tick()
+    if args.json:
+        show_json("board-models", {"models": found})
+    else:
+        show_table(table)
+        log("logic is not counted; the board sim takes any")
+    return 0
 
 
 def _run_board(args: argparse.Namespace) -> int:
@@ -187,24 +225,29 @@ def run_upload(args: argparse.Namespace) -> int:
         raise InputError(f"upload: --serial is missing, expected the serial port of {args.board}")
     need("upload", "hdl", "amaranth")
     from nvnmd.boards.catalog import find_board
+    from nvnmd.boards.fit import check_model
     from nvnmd.boards.upload import upload_bitstream
+    from nvnmd.quantize.model import Model
 
     board = find_board(args.board)
+    model = None if path is None else Model.load(path)
+    if model is not None and board.fpga:
+        check_model(model, board)
     if args.bitstream is not None:
         upload_bitstream(board, args.bitstream, cable=args.cable, flash=args.flash,
                          dry_run=args.dry_run, say=log)
-    if path is None:
+    if model is None:
         return 0
     from nvnmd.boards.connect import BAUD, connect
-    from nvnmd.quantize.model import Model
+    from nvnmd.progress import counted
 
-    model = Model.load(path)
     where = args.serial or "sim"
     if args.dry_run:
         log(f"would load {path} ({model.digest}) over {where}")
         return 0
     with connect(where, baud=board.baud or BAUD) as opened:
-        opened.load(model)
+        with counted("loading the model, beats of its image") as tell:
+            opened.load(model, tell)
         facts = opened.status()
         log(f"{opened.session.transport.name}: holds {path}, check {facts.check:08x} of its image, "
             f"{opened.session.counters.sent} bytes sent, "

@@ -7,6 +7,7 @@ import re
 import stat
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,16 +15,21 @@ import pytest
 pytest.importorskip("amaranth", reason="Amaranth is not installed")
 
 from support.board_cases import SMALL, BoardProcess, board_file, crystal, potential
+from support.sized_models import sized_model
 
 from nvnmd.boards import upload
 from nvnmd.boards.build import build
 from nvnmd.boards.catalog import NAMES, all_boards, find_board
-from nvnmd.boards.fit import Need, check_fit
+from nvnmd.boards.fit import DEEPMD_MODELS, Need, check_fit, link_words, need_of
+from nvnmd.boards.gateware import ATOMS_HEAD
 from nvnmd.cli import boards as commands
 from nvnmd.cli.main import main
 from nvnmd.errors import InputError, NvnmdError
+from nvnmd.hdl.budget import FAMILIES
 from nvnmd.hdl.export import config_for
+from nvnmd.hdl.presets import preset
 
+ECP5 = FAMILIES[0]
 FOLDS = ["--fold", "2", "--fit-cols", "4"]
 
 
@@ -89,11 +95,54 @@ def test_models_that_do_not_fit_are_refused():
     cfg = config_for(model, fold=1, fit_cols=16, fit_rows=8)
     with pytest.raises(InputError, match=r"ulx3s-85f: NVNMD version 0, 2 types, 128 neighbours "
                                          r"with fold 1 and 128 fitting multipliers take \d+ of 156 "
-                                         r"MULT18X18D, \d+ of 208 DP16KD; expected a smaller"):
+                                         r"MULT18X18D, \d+ of 208 DP16KD, [\d,]+ memory bits "
+                                         r"where its blocks have 3,833,856; expected a smaller"):
         check_fit(cfg, board)
-    limits = [Need(*blocks, "MULT18X18D", "DP16KD", board).fits
+    limits = [Need(*blocks, 0, ECP5, board).fits
               for blocks in ((156, 208), (157, 208), (156, 209))]
     assert limits == [True, False, False]
+
+
+def test_an_upload_refuses_what_no_fold_makes_fit(model, capsys, monkeypatch):
+    """Before anything is opened, and with the figures of the smallest accelerator."""
+    small = replace(find_board("ulx3s-85f"), memories=20)
+    monkeypatch.setattr("nvnmd.boards.catalog.find_board", lambda name: small)
+    line = error_of(capsys, "upload", "--board", "ulx3s-85f", "--model", str(model),
+                    "--serial", "/dev/none")
+    assert re.search(r"fold 8 and 4 fitting multipliers take \d+ of 156 MULT18X18D, "
+                     r"\d+ of 20 DP16KD", line)
+
+
+def test_the_longest_list_passes_the_link():
+    """Of every number of neighbours that a model may have, at most."""
+    cfg = config_for(potential().network, **SMALL)
+    for neighbors, words in ((32, 1024), (128, 1024), (256, 2048)):
+        assert link_words(replace(cfg, max_nnei=neighbors, store_neighbors=512)) == words
+        assert words >= max(ATOMS_HEAD + 4 * neighbors, ATOMS_HEAD + 1 + 4 * neighbors)
+
+
+def test_boards_that_take_models_of_deepmd_kit(capsys, monkeypatch):
+    """A full-size accelerator of one net takes a Kintex-7; the line has what `need_of` counts."""
+    monkeypatch.setattr("nvnmd.boards.fit.DEEPMD_MODELS", DEEPMD_MODELS[:1])
+    assert main(["boards", "--models", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    takes = {row["board"]: row["takes"] for row in document["models"]}
+    assert takes == {"ulx3s-85f": False, "ecpix5-85f": False, "kc705": True, "genesys2": True,
+                     "vcu118": True}
+    row = next(row for row in document["models"] if row["board"] == "kc705")
+    need = need_of(replace(DEEPMD_MODELS[0].config(), family="7-series"), find_board("kc705"))
+    assert (row["multipliers"], row["memories"], row["bits"], row["bits_available"]) == (
+        need.multipliers, need.memories, need.bits, 445 * 36864)
+    assert main(["boards", "--models"]) == 0
+    assert re.search(r"0 +up to 1 +128 +kc705 .* of 840 DSP48E1 .* yes", capsys.readouterr().out)
+    assert "expected one of the two" in error_of(capsys, "boards", "--models", "--model", "m")
+
+
+@pytest.mark.parametrize("model", [DEEPMD_MODELS[1], DEEPMD_MODELS[-2]])
+def test_the_accelerator_counted_is_that_of_a_model_of_full_size(model):
+    types = min(model.types, 4) if model.version == 0 else model.types
+    full = sized_model(32, 4, 3, model.neighbors, version=model.version, ntypes=types)
+    assert model.config() == preset("small").config(full)
 
 
 def test_bitstreams_go_through_the_loader(tmp_path, monkeypatch, capsys):

@@ -54,12 +54,17 @@ def test_bits_of_fixed():
     with nvnmd.connect("sim", **SMALL) as board:
         with pytest.raises(InputError, match="board: no model is loaded"):
             board.evaluate(coord, box, types)
-        board.load(potential())
+        told: list[tuple[int, int]] = []
+        board.load(potential(), lambda *numbers: told.append(numbers))
+        # every part of the image is told, to its end
+        beats = len(build_image(potential().network, config_for(potential().network, **SMALL)))
+        assert told == sorted(set(told)) and len(told) > 5
+        assert {whole for _, whole in told} == {beats} and told[-1][0] == beats
         same_bits(board.evaluate(coord, box, types), expected)
         same_bits(potential().evaluate(coord, box, types, backend=board), expected)
         # loaded once: nothing but atoms since then
         requests = board.session.counters.requests
-        board.load(potential())
+        board.load(potential(), lambda *_: pytest.fail("nothing was to be sent"))
         assert board.session.counters.requests == requests + 1
         # another model of the same sizes needs no other board
         other = Potential(small_model(2, seed=8))

@@ -14,11 +14,13 @@ import numpy as np
 from amaranth.back import rtlil
 from support.random_type_models import random_type_model
 from support.rtl_cases import small_accelerator, small_model
+from support.sized_models import sized_model
 
 from nvnmd.hdl.arith.multiplier import Multiplier
 from nvnmd.hdl.budget import BLOCK_BITS, FAMILIES, count_budget, count_elaborated, total
 from nvnmd.hdl.params import AcceleratorConfig
 from nvnmd.hdl.pipeline.memories import is_shallow
+from nvnmd.hdl.presets import preset
 from nvnmd.hdl.resources import UNITS
 
 ECP5, SERIES7, ULTRASCALE = FAMILIES
@@ -103,6 +105,20 @@ def test_full_size():
     assert found.multipliers.total() == 80
     assert found.multiplier_blocks(ECP5) == 117 < ECP5.multipliers
     assert found.memory_blocks(ULTRASCALE) == found.memory_blocks(SERIES7) < SERIES7.memories
+
+
+@pytest.mark.parametrize("changes", [
+    {"version": 1, "ntypes": 4, "tables": "octave"}, {"version": 1, "ntypes": 4},
+    {"ntypes": 1, "tables": "octave"}, {"ntypes": 1}, {"ntypes": 2, "tables": "octave"},
+])
+def test_tiny_fits_an_85f(changes):
+    """Nets [4, 8, 16], four axis neurons, 64 wide, with room for the link's memories."""
+    cfg = preset("tiny").config(sized_model(16, 4, 3, 128, **changes))
+    found = total(count_budget(cfg))
+    assert found.multiplier_blocks(ECP5) <= ECP5.multipliers
+    assert found.memory_blocks(ECP5) + 8 <= ECP5.memories
+    # a buffer of twice as many places would be taken for one place in 256
+    assert cfg.store_neighbors == 256
 
 
 def test_report_is_printed_and_written(tmp_path, capsys):

@@ -22,6 +22,7 @@ COMMANDS = {
     "compare": ["compare", "{run}/nvnmd_qnn", "{other}/nvnmd_qnn", "-s",
                 "{run}/data/validation/made"],
     "boards": ["boards"],
+    "board-models": ["boards", "--models"],
     "check": ["check", "{run}/sound.json"],
     "neighbor-stat": ["neighbor-stat", "-s", "{run}/data", "-r", "4", "-t", "Cu", "Au"],
     "tables": ["tables", "{run}"],
