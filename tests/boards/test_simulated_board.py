@@ -22,6 +22,7 @@ from nvnmd.errors import InputError, NvnmdError
 from nvnmd.evaluation.potential import Potential
 from nvnmd.hdl.export import config_for
 from nvnmd.hdl.host.image import build_image
+from nvnmd.hdl.presets import preset
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +58,8 @@ def test_bits_of_fixed():
         told: list[tuple[int, int]] = []
         board.load(potential(), lambda *numbers: told.append(numbers))
         # every part of the image is told, to its end
-        beats = len(build_image(potential().network, config_for(potential().network, **SMALL)))
+        network = potential().network
+        beats = len(build_image(network, preset("small").config(network, **SMALL)))
         assert told == sorted(set(told)) and len(told) > 5
         assert {whole for _, whole in told} == {beats} and told[-1][0] == beats
         same_bits(board.evaluate(coord, box, types), expected)
