@@ -8,7 +8,7 @@ from typing import Any
 
 from nvnmd.cli.common import add_command, model_path, need, positive
 from nvnmd.cli.hardware import add_folds, config_of
-from nvnmd.cli.output import TextTable, add_json, show_json, show_table
+from nvnmd.cli.output import TextTable, add_json, quiet, show_json, show_table
 from nvnmd.cli.record import record
 from nvnmd.errors import InputError
 from nvnmd.messages import log, warn
@@ -62,6 +62,7 @@ def add_commands(commands: Any) -> None:
     build.add_argument("--seed", metavar="N", type=positive, default=1,
                        help="seed of the placement (default: 1)")
     add_folds(build)
+    add_json(build)
 
     upload = add_command(
         commands, "upload", run_upload, summary="a bitstream, or a model, onto a board",
@@ -204,8 +205,11 @@ def build_board(args: argparse.Namespace) -> int:
                        args.output, size=args.preset, fold=args.fold, fit_cols=args.fit_cols,
                        fit_rows=args.fit_rows, fit_atoms=args.fit_atoms,
                        clock=None if args.clock is None else 1e6 * args.clock, seed=args.seed,
-                       say=log)
+                       say=quiet if args.json else log)
     record(args.output, args)
+    if args.json:
+        show_json("build", {"output": args.output, **report})
+        return 0
     shown = TextTable(("what", "value"))
     for row in table(report):
         shown.add(*row)

@@ -60,15 +60,15 @@ def new_figure(width: float = 4.6, height: float = 3.2, rows: int = 1,
     return figure, list(axes[:, 0])
 
 
-def powers(axis: Any) -> None:
+def powers(axis: Any, form: str = ".0e") -> None:
     """Label a logarithmic axis in plain text; between powers of ten only where it has few."""
 
     def between(value: float, _: object) -> str:
         low, high = sorted(axis.get_view_interval())
-        label = f"{value:.0e}"
+        label = format(value, form)
         return label if low > 0 and high / low < 12 and label[0] in "235" else ""
 
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0e}"))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: format(value, form)))
     axis.set_minor_formatter(FuncFormatter(between))
 
 

@@ -75,7 +75,7 @@ def parity(quantity: Quantity, backend: str, type_map: Sequence[str]) -> Draw:
         axes.set_xlim(low - room, high + room)
         axes.set_ylim(low - room, high + room)
         axes.set_aspect("equal")
-        relative = " from their mean" if quantity.name == "energy" else ""
+        relative = " less the mean label" if quantity.name == "energy" else ""
         axes.set_xlabel(f"label{relative}, {quantity.unit}")
         axes.set_ylabel(f"{backend}{relative}, {quantity.unit}")
         axes.set_title(f"{quantity.name}, {backend}")
@@ -115,7 +115,7 @@ def error_histogram(quantity: Quantity) -> Draw:
             axes.hist(error, bins=bins, histtype="step", color=palette(number), label=name,
                       ls="-" if number == 0 else "--", lw=1.6)
         axes.set_yscale("log")
-        powers(axes.yaxis)
+        powers(axes.yaxis, ".0f")
         axes.set_xlabel(f"{quantity.name}, prediction less label, {quantity.unit}")
         axes.set_ylabel("numbers")
         axes.legend()
@@ -147,6 +147,7 @@ def table_error(seen: TablesSeen, argument: str) -> Draw:
         density = seen.density[argument]
         below.stairs(density.counts, density.edges, fill=True, color=palette(7))
         below.set_ylabel("pairs")
+        below.ticklabel_format(axis="y", style="plain")
         below.set_xlabel("u = r², Å²" if argument == "u" else "s")
         below.set_ylim(0, None if density.counts.any() else 1)
         return figure

@@ -163,6 +163,23 @@ SCHEMAS: dict[str, Schema] = {
         memories=whole("memory blocks needed"), memories_available=whole("that the FPGA has"),
         bits=whole("memory bits needed"), bits_available=whole("in the FPGA's memory blocks"),
         takes=truth("whether it has as many; logic is not counted")), "models and boards")),
+    "build": keys(
+        "nvnmd build --json: what report.json holds", output=text("folder"),
+        nvnmd=text("version of this program"), board=text("name"),
+        part=text("FPGA, or the simulator"), files=named(text("SHA-256"), "by name"), optional={
+            "tools": named(text("version"), "programs of others that ran; none for Vivado"),
+            "model_digest": text("SHA-256; none with --echo"),
+            "parameters": {"type": "object", "description": "of the accelerator, as in "
+                           "manifest.json"},
+            "fingerprint": text("of the parameters, as a board tells it"),
+            "cycles_per_atom": whole("with every slot taken"),
+            "clock_asked": number("MHz, of an FPGA"),
+            "clock_achieved": number("MHz, where it was placed and routed"),
+            "seed": whole("of placement, likewise"),
+            "used": named(whole("cells"), "by kind, likewise"),
+            "available": named(whole("cells"), "by kind, likewise"),
+            "vivado_part": text("of a project for Vivado"),
+            "microseconds_per_atom": number("at clock_asked")}),
     "check": keys("nvnmd check INPUT --json", input=text("as given"),
                   valid=truth("whether there is no mistake"),
                   warnings=many(text("line"), "what has no effect or is replaced"),

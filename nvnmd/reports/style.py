@@ -29,7 +29,10 @@ main,header,nav{max-width:72rem;margin:0 auto;padding:0 1rem}
 h1{font-size:1.5rem;margin:1.2rem 0 .2rem}
 h2{font-size:1.2rem;margin:2rem 0 .4rem;border-bottom:1px solid var(--line);padding-bottom:.2rem}
 h3{font-size:1rem;margin:1.2rem 0 .3rem}
-h1,h2,h3,td,p,code{overflow-wrap:anywhere}
+h1,h2,h3,p,code,summary,figcaption{overflow-wrap:anywhere}
+/* paths and digests break where they must; a table of many columns scrolls instead */
+th:nth-child(-n+2):last-child,td:nth-child(-n+2):last-child{overflow-wrap:anywhere}
+td:first-child:nth-last-child(2){overflow-wrap:anywhere}
 p,figcaption{max-width:46rem}
 .dim,figcaption{color:var(--dim);font-size:.9rem}
 nav{padding-top:.4rem;padding-bottom:.4rem}
@@ -39,7 +42,9 @@ a{color:var(--s0)}
 figure{margin:0;background:var(--card);border:1px solid var(--line);border-radius:6px;
  padding:.6rem;break-inside:avoid}
 figure.wide{grid-column:1/-1}
-figure.wide svg{max-width:48rem}
+figure.wide{max-width:50rem;overflow-x:auto}
+figure:only-child{max-width:36rem}
+.figures+.scroll{margin-top:.8rem}
 svg{display:block;width:100%;height:auto;color:var(--ink)}
 .scroll{overflow-x:auto;max-width:100%}
 table{border-collapse:collapse;font-size:.9rem;font-variant-numeric:tabular-nums}
@@ -50,8 +55,9 @@ th.n,td.n{text-align:right;white-space:nowrap}
 code{font-family:ui-monospace,"DejaVu Sans Mono",monospace;font-size:.85rem}
 summary{cursor:pointer;padding:.3rem 0}
 .note{border-left:3px solid var(--s1);padding:.2rem .7rem;margin:.6rem 0;max-width:46rem}
-@media (max-width:40rem){h1{font-size:1.25rem}th,td{padding-right:.5rem;font-size:.85rem}}
+@media (max-width:40rem){figure.wide svg{min-width:32rem}h1{font-size:1.25rem}th,td{padding-right:.5rem;font-size:.85rem}}
 @media print{nav{display:none}body{font-size:10pt}main,header{max-width:none}
  .figures{grid-template-columns:1fr 1fr}figure{background:none}.scroll{overflow:visible}
+ td{overflow-wrap:anywhere}figure.wide svg{min-width:0}
  h2,h3,h4,.dim{break-after:avoid}}
 """

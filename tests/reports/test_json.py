@@ -132,4 +132,4 @@ def test_a_valid_document_comes_with_its_defaults(runs, capsys):
 
 def test_every_form_has_a_command_or_a_reason():
     # those of gateware are held against their forms beside its other tests
-    assert set(SCHEMAS) == {*COMMANDS, "simulate", "export-hdl", "demo"}
+    assert set(SCHEMAS) == {*COMMANDS, "simulate", "export-hdl", "demo", "build"}
