@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from itertools import chain
+from typing import Any
 
 from amaranth.hdl import Fragment, Shape
 from amaranth.lib import memory
@@ -137,3 +138,17 @@ def total(units: dict[str, Budget]) -> Budget:
         Counter(chain.from_iterable(b.multipliers.elements() for b in units.values())),
         Counter(chain.from_iterable(b.memories.elements() for b in units.values())),
     )
+
+
+def document(units: dict[str, Budget]) -> dict[str, Any]:
+    """What ``budget.json`` holds: the parts of the families, and every unit with its blocks."""
+    return {
+        "parts": {f.name: {"part": f.part, f.multiplier: f.multipliers, f.memory: f.memories}
+                  for f in FAMILIES},
+        "units": [{
+            "unit": name, "memory_bits": unit.bits,
+            "multipliers": {f"{a}x{b}": n for (a, b), n in sorted(unit.multipliers.items())},
+            "memories": {f"{w}x{d}": n for (w, d), n in sorted(unit.memories.items())},
+            "blocks": {f.name: {f.multiplier: unit.multiplier_blocks(f),
+                                f.memory: unit.memory_blocks(f)} for f in FAMILIES}}
+            for name, unit in units.items()]}

@@ -146,32 +146,23 @@ def export_hdl(args: argparse.Namespace) -> int:
 
 def _report(cfg: AcceleratorConfig, path: Path, silent: bool) -> dict[str, Any]:
     """Count multipliers and memories, print them and keep them."""
-    from nvnmd.hdl.budget import FAMILIES, count_budget, total
+    from nvnmd.hdl.budget import FAMILIES, count_budget, document, total
 
     units = count_budget(cfg)
     units["all"] = total(units)
     blocks = [name for family in FAMILIES for name in (family.multiplier, family.memory)]
     table = TextTable(("unit", ">multipliers", ">memory kbit", *(f">{name}" for name in blocks)))
-    written = []
     for name, unit in units.items():
         counts = [count for f in FAMILIES
                   for count in (unit.multiplier_blocks(f), unit.memory_blocks(f))]
         table.add(name, unit.multipliers.total(), f"{unit.bits / 1000:.1f}", *counts)
-        written.append({
-            "unit": name, "memory_bits": unit.bits,
-            "multipliers": {f"{a}x{b}": n for (a, b), n in sorted(unit.multipliers.items())},
-            "memories": {f"{w}x{d}": n for (w, d), n in sorted(unit.memories.items())},
-            "blocks": {f.name: {f.multiplier: unit.multiplier_blocks(f),
-                                f.memory: unit.memory_blocks(f)} for f in FAMILIES}})
     lines = []
     for f in FAMILIES:
         used = units["all"].multiplier_blocks(f), units["all"].memory_blocks(f)
         fits = "holds" if used[0] <= f.multipliers and used[1] <= f.memories else "does not hold"
         lines.append(f"{f.part} ({f.name}) {fits} them: {used[0]} of {f.multipliers} "
                      f"{f.multiplier}, {used[1]} of {f.memories} {f.memory}; logic is not counted")
-    parts = {f.name: {"part": f.part, f.multiplier: f.multipliers, f.memory: f.memories}
-             for f in FAMILIES}
-    return _keep({"parts": parts, "units": written}, table, lines, path, silent)
+    return _keep(document(units), table, lines, path, silent)
 
 
 def _count_cells(cfg: AcceleratorConfig, path: Path, silent: bool) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
 from collections.abc import Iterator
@@ -109,8 +110,6 @@ def run_demo(folder: Path, version: int = 0, say: Log = log) -> Report:
 
 def prepare_inputs(folder: Path, version: int, report: Report | None = None) -> None:
     """Write the data and the input documents of both stages; see `run_demo` for the rest."""
-    import json
-
     from nvnmd.demo.data import RECIPES, make_data
 
     prepare(folder)
@@ -142,11 +141,17 @@ def train(folder: Path, report: Report) -> None:
 def hardware(folder: Path, model: Model, report: Report) -> None:
     """Write the accelerator and simulate it on a whole frame."""
     from nvnmd.evaluation.simulate import simulate_hood
+    from nvnmd.hdl.budget import count_budget, document, total
     from nvnmd.hdl.export import config_for, export_hdl
 
     cfg = config_for(model, fold=FOLD)
     with report.stage("export-hdl"), elapsing("elaborating"):
         export_hdl(model, folder / "hdl", cfg)
+        units = count_budget(cfg)
+        # for the report; cells, which take minutes, are counted by `export-hdl --count-cells`
+        (folder / "hdl" / "budget.json").write_text(
+            json.dumps(document(units | {"all": total(units)}), indent=1) + "\n",
+            encoding="utf-8")
     with report.stage("simulate"), elapsing("simulating"):
         report.simulation = simulate_hood(model, last_frame(folder, model), cfg, folder / "sim",
                                           log=report.say)

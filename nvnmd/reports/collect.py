@@ -21,6 +21,7 @@ from nvnmd.training.lcurve import read_lcurve
 STAGES = ("nvnmd_cnn", "nvnmd_qnn")
 MODEL_NAME, CURVE, INPUT, COMMANDS = "model.nvnmd", "lcurve.out", "train.json", "commands.json"
 MANIFEST, SUMMARY, RESOURCES = "manifest.json", "summary.json", "resources.json"
+BUDGET, BUILD = "budget.json", "report.json"
 _MAX_JSON = 16 << 20
 
 
@@ -40,8 +41,9 @@ class Run:
         Learning curves by the folder they lie in.
     documents : dict of str to dict
         Input documents of the trainings, by folder.
-    manifest, simulation, resources : dict or None
-        Of the exported accelerator, of its simulation, and its cells.
+    manifest, simulation, resources, budget, build : dict or None
+        Of the exported accelerator, of its simulation, its cells, its multipliers and memories, and
+        of the build for a board.
     systems : list of Path
         Systems to measure on.
     part : str
@@ -60,10 +62,17 @@ class Run:
     manifest: dict[str, Any] | None = None
     simulation: dict[str, Any] | None = None
     resources: dict[str, Any] | None = None
+    budget: dict[str, Any] | None = None
+    build: dict[str, Any] | None = None
     systems: list[Path] = field(default_factory=list)
     part: str = "validation"
     commands: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def title(self) -> str:
+        """The path as a heading; that of the folder where one stands by its whole name."""
+        return str(self.path if self.path.name else self.path.resolve())
 
     @property
     def model(self) -> Model | None:
@@ -112,13 +121,16 @@ def collect(path: str | Path, systems: Sequence[str | Path] = (),
     run.manifest = _below(base, MANIFEST, "memory_map")
     run.simulation = _below(base, SUMMARY, "words_compared")
     run.resources = _below(base, RESOURCES, "units")
+    run.budget = _below(base, BUDGET, "units")
+    run.build = _below(base, BUILD, "board")
     for file in dict.fromkeys(folder / COMMANDS for folder in (base, *folders,
                                                                *_subfolders(base))):
         if file.is_file():
             run.commands += read_json(file).get("commands", [])
-    if run.network is None and not run.curves and run.manifest is None and run.simulation is None:
+    found = (run.network, run.manifest, run.simulation, run.build)
+    if not run.curves and all(one is None for one in found):
         raise InputError(f"{path}: nothing to show in it, expected a run folder, a folder of "
-                         "train-cnn or train-qnn, or a model")
+                         "train-cnn, train-qnn, export-hdl, simulate or build, or a model")
     _same_model(run)
     _data(run, base, systems)
     return run
@@ -187,11 +199,11 @@ def _below(base: Path, name: str, key: str) -> dict[str, Any] | None:
 
 
 def _same_model(run: Run) -> None:
-    """Note an export or a simulation of another model than this one."""
+    """Note an export, a simulation or a build of another model than this one."""
     if run.model is None:
         return
     for what, found in (("export", (run.manifest or {}).get("model")),
-                        ("simulation", run.simulation)):
+                        ("simulation", run.simulation), ("build", run.build)):
         digest = None
         if isinstance(found, dict):
             digest = found.get("digest" if what == "export" else "model_digest")
@@ -220,16 +232,25 @@ def _data(run: Run, base: Path, given: Sequence[str | Path]) -> None:
                 run.systems, run.part = [s for some in found for s in some], part
                 return
             missing = names[next(k for k, some in enumerate(found) if not some)]
-            run.notes.append(f"the {part} data {missing!r} of {INPUT} is not there")
+            note = f"the {part} data {missing!r} of {INPUT} is not there"
+            # both stages name the same data as a rule
+            if note not in run.notes:
+                run.notes.append(note)
     if run.network is not None:
         run.notes.append("no data to measure on; -s SYSTEM names some")
 
 
 def _located(name: str, base: Path) -> list[Path]:
-    """Systems that a document names, from here or from the folder of the run."""
+    """Systems that a document names: from here, from the folder of the run, or the one around it.
+
+    The folder may have another name than when it was made: its own data are found, too.
+    """
     from nvnmd.data.find import find_systems
 
-    for candidate in (name, base / name, base.parent / name):
+    around = base.parent if base.name else base.resolve().parent
+    inside = [folder.joinpath(*Path(name).parts[1:]) for folder in (base, around)
+              if len(Path(name).parts) > 1]
+    for candidate in (Path(name), base / name, around / name, *inside):
         try:
             return find_systems(candidate)
         except (NvnmdError, OSError):

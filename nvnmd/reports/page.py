@@ -11,6 +11,7 @@ from nvnmd.errors import NvnmdError
 from nvnmd.reports import sections
 from nvnmd.reports.collect import Run, collect
 from nvnmd.reports.difference import difference
+from nvnmd.reports.hardware import hardware
 from nvnmd.reports.html import Markup, join, tag
 from nvnmd.reports.measure import (
     MOST_ATOMS,
@@ -75,7 +76,7 @@ def write_report(paths: Sequence[str | Path], output: Path, *,
     if len(runs) > 1:
         few = [] if not chosen[0][0] else choose_frames(
             runs[0].systems, _type_map(runs[0]), min(most_atoms, _COMPARE_ATOMS))[0]
-        shown += [tag("section", tag("h2", f"{run.path} less {runs[0].path}"),
+        shown += [tag("section", tag("h2", f"{run.title} less {runs[0].title}"),
                       difference(runs[0], run, few), id=f"difference-{k}")
                   for k, run in enumerate(runs[1:], start=1)]
     text = _page(runs, shown)
@@ -117,8 +118,8 @@ def _run(run: Run, frames: Frames, available: int, place: int, draw: sections.Fi
         elif run.model is not None:
             parts.append(tag("p", "The model holds no continuous network, so the errors of its "
                              "tables and the costs of its stages cannot be told.", class_="note"))
-    parts += [sections.hardware(run, draw), provenance(run)]
-    return tag("section", tag("h2", str(run.path)),
+    parts += [hardware(run, draw), provenance(run)]
+    return tag("section", tag("h2", run.title),
                *(part for part in parts if part is not None), id=f"run-{place}")
 
 
@@ -147,9 +148,9 @@ def _or_why_not(title: str, part: Callable[[], Markup]) -> Markup:
 
 
 def _page(runs: Sequence[Run], shown: Sequence[Markup]) -> str:
-    title = "nvnmd report: " + ", ".join(str(run.path) for run in runs)
-    links = [(f"run-{k}", str(run.path)) for k, run in enumerate(runs)]
-    links += [(f"difference-{k}", f"differences of {run.path}")
+    title = "nvnmd report: " + ", ".join(run.title for run in runs)
+    links = [(f"run-{k}", run.title) for k, run in enumerate(runs)]
+    links += [(f"difference-{k}", f"differences of {run.title}")
               for k, run in enumerate(runs) if k]
     head = tag("head", tag("meta", charset="utf-8"),
                tag("meta", http_equiv="Content-Security-Policy", content=_POLICY),

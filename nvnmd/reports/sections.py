@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -181,69 +181,3 @@ def budget(found: Mapping[str, Budget], frames: int, draw: Figures) -> Markup:
             "forces.")
     return section("Error budget of the quantization", tag("p", said, class_="dim"),
                    grid(pictures), table(heads, rows, numbers=range(1, len(heads))))
-
-
-def hardware(run: Run, draw: Figures) -> Markup | None:
-    """Sizes, cycles, resources and memory map, from export and simulation."""
-    parts: list[object] = []
-    if run.simulation is not None:
-        rows = [(key.replace("_", " "), _text(run.simulation[key])) for key in (
-            "atoms", "words_compared", "words_differing", "first_difference", "cycles_per_atom",
-            "cycles", "load_cycles", "status", "problems") if key in run.simulation]
-        differ = run.simulation.get("float_difference")
-        if isinstance(differ, dict):
-            rows += [(f"RTL less continuous network, {key.replace('_', ' ')}", _text(value))
-                     for key, value in differ.items()]
-        parts += [tag("h4", "Simulation"), table(("", ""), rows)]
-    if run.manifest is not None:
-        for title, key in (("Sizes", "parameters"), ("Widths, bits", "widths"),
-                           ("Latency, cycles", "latency")):
-            found = run.manifest.get(key)
-            if isinstance(found, dict):
-                rows = [(name.replace("_", " "), _text(value)) for name, value in found.items()]
-                parts.append(tag("details", tag("summary", title), table(("", ""), rows),
-                                 open="" if key == "latency" else None))
-        sections = list(memory_sections(run.manifest))
-        if sections:
-            kib = sum(s["beats"] for s in sections) * 128 / 8192
-            places = [(s["section"], s["first_beat"], s["beats"]) for s in sections]
-            parts += [tag("h4", "Memory map"), grid([draw(
-                figures.memory_map(sections), f"The model in memory, {kib:.0f} KiB in all")]),
-                table(("section", "first beat", "beats of 128 bits"), places, numbers=(1, 2))]
-    parts += _resources(run)
-    return section("Hardware", *parts) if parts else None
-
-
-def _resources(run: Run) -> list[object]:
-    """Cells by unit, if they were counted."""
-    units = (run.resources or {}).get("units")
-    if not isinstance(units, list) or not all(isinstance(unit, dict) for unit in units):
-        if run.manifest is None:
-            return []
-        return [tag("p", "Resources were not counted; nvnmd export-hdl --count-cells does it.",
-                    class_="dim")]
-    keys = list(dict.fromkeys(key for unit in units for key in unit if key != "unit"))
-    rows = [(_text(unit.get("unit", "")), *(_text(unit.get(key, "")) for key in keys))
-            for unit in units]
-    return [tag("h4", "Resources"), table(("unit", *(key.replace("_", " ") for key in keys)), rows,
-                                         numbers=range(1, len(keys) + 1))]
-
-
-def memory_sections(manifest: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """The sections of a manifest's memory map that are whole."""
-    found = manifest.get("memory_map")
-    for entry in found if isinstance(found, list) else []:
-        if isinstance(entry, dict) and all(
-                type(entry.get(key)) is int and 0 <= entry[key] < 2**40
-                for key in ("beats", "first_beat")) and "section" in entry:
-            yield entry | {"section": str(entry["section"])[:80]}
-
-
-def _text(value: Any) -> str:
-    if value is None or value == []:
-        return "none"
-    if isinstance(value, float):
-        return number(value)
-    if isinstance(value, list):
-        return ", ".join(_text(entry) for entry in value)
-    return str(value)

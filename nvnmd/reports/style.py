@@ -51,11 +51,13 @@ table{border-collapse:collapse;font-size:.9rem;font-variant-numeric:tabular-nums
 th,td{text-align:left;padding:.25rem .7rem .25rem 0;border-bottom:1px solid var(--line);
  vertical-align:top}
 td:first-child,th:first-child{min-width:5.5rem}
-th.n,td.n{text-align:right;white-space:nowrap}
+th.n,td.n{text-align:right}
+.n{white-space:nowrap}
 code{font-family:ui-monospace,"DejaVu Sans Mono",monospace;font-size:.85rem}
 summary{cursor:pointer;padding:.3rem 0}
 .note{border-left:3px solid var(--s1);padding:.2rem .7rem;margin:.6rem 0;max-width:46rem}
-@media (max-width:40rem){figure.wide svg{min-width:32rem}h1{font-size:1.25rem}th,td{padding-right:.5rem;font-size:.85rem}}
+@media (max-width:40rem){figure.wide svg{min-width:32rem}
+ h1{font-size:1.25rem}th,td{padding-right:.5rem;font-size:.85rem}}
 @media print{nav{display:none}body{font-size:10pt}main,header{max-width:none}
  .figures{grid-template-columns:1fr 1fr}figure{background:none}.scroll{overflow:visible}
  td{overflow-wrap:anywhere}figure.wide svg{min-width:0}

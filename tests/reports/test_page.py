@@ -179,7 +179,11 @@ def test_two_models_are_compared(run, tmp_path):
     ("manifest.json", {"memory_map": [{"section": [], "beats": -1}, 3, {"beats": True}]}),
     ("summary.json", {"words_compared": {"a": "<b>"}, "float_difference": [1]}),
     ("resources.json", {"units": [{"unit": "<b>", "x": [1, None]}, {}]}),
-    ("resources.json", {"units": 4})])
+    ("resources.json", {"units": 4}),
+    ("budget.json", {"units": [{"blocks": 3}, {"unit": "<b>", "blocks": {"ECP5": [1]}}],
+                     "parts": {"ECP5": {"DP16KD": [208]}, "other": 1}}),
+    ("budget.json", {"units": [1], "parts": []}),
+    ("report.json", {"board": ["<b>"], "used": {"<b>": {"a": 1}}, "available": 3, "tools": [1]})])
 def test_files_of_other_forms(run, tmp_path, name, content):
     folder = tmp_path / "run"
     for part in ("hdl", "sim"):
