@@ -4,6 +4,7 @@
     python benchmarks/accuracy.py --system alloy --seeds 1 2 3 --steps 4000
     python benchmarks/accuracy.py --system alloy15 --versions 1 --seeds 1
     python benchmarks/accuracy.py --system alloy5 --versions 1 2 --seeds 1 2 3
+    python benchmarks/accuracy.py --system alloy --neuron 4 8 16 --tables octave --tag small_
 
 Version 2 stands for SUB_VERSION 2 of version 1.
 
@@ -27,9 +28,13 @@ from accuracy_data import CASES, prepare
 def document(name: str, version: int, seed: int, args: argparse.Namespace, data: Path) -> dict:
     """The input document of one run."""
     case = CASES[name]
+    size = args.neuron[-1] * args.axis_neuron
     return {
+        "model": {"descriptor": {"neuron": args.neuron, "axis_neuron": args.axis_neuron},
+                  "fitting_net": {"neuron": [size] * 3}},
         "nvnmd": {"version": min(version, 1), **({"sub_version": 2} if version == 2 else {}),
-                  "max_nnei": 128, "net_size": 128, "sel": case.sel[min(version, 1)],
+                  "tables": args.tables, "max_nnei": 128, "net_size": size,
+                  "sel": case.sel[min(version, 1)],
                   "rcut": case.rcut, "rcut_smth": args.rcut_smth, "type_map": list(case.type_map)},
         "learning_rate": {"type": "exp", "start_lr": args.rates[0], "stop_lr": args.rates[1],
                           "decay_steps": max(args.steps // 100, 1)},
@@ -148,6 +153,10 @@ def main() -> None:
     parser.add_argument("--virial", type=float, nargs=2, default=[0.0, 0.0],
                         help="prefactor of the virials at the start and at the end")
     parser.add_argument("--rcut-smth", type=float, default=0.5, help="Å")
+    parser.add_argument("--neuron", type=int, nargs=3, default=[8, 16, 32],
+                        help="widths of the embedding net")
+    parser.add_argument("--axis-neuron", type=int, default=4)
+    parser.add_argument("--tables", choices=("vendor", "octave"), default="vendor")
     parser.add_argument("--tag", default="", help="prefix of the runs' folders")
     parser.add_argument("--work", type=Path, default=Path("accuracy"), help="folder of the runs")
     parser.add_argument("--verbose", action="store_true", help="print the trainings' lines")

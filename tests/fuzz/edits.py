@@ -111,8 +111,12 @@ def other_value(value: Any, what: int) -> Any:
     return copy.deepcopy(VALUES[what // 2 % len(VALUES)])
 
 
+@np.errstate(all="ignore")
 def other_array(value: Any, what: int) -> Any:
-    """Something in the place of an array, or of another value of a dictionary."""
+    """Something in the place of an array, or of another value of a dictionary.
+
+    An earlier step may have narrowed the array, so that what comes into it overflows.
+    """
     number = isinstance(value, np.ndarray) and value.size and value.dtype.kind in "fiub"
     if not number or what % 5 == 0:
         return other_value(value, what // 5)
