@@ -13,7 +13,7 @@ import numpy as np
 from nvnmd.deepmd.config import LAYOUT_ENTRY
 from nvnmd.deepmd.files import read_dict, write_dict
 from nvnmd.deepmd.weights import from_deepmd
-from nvnmd.errors import ModelFileError
+from nvnmd.errors import InputError, ModelFileError
 from nvnmd.mapping.build import (
     Tables,
     build_shared_tables,
@@ -272,6 +272,8 @@ def map_folder(
         except OverflowError:
             raise ModelFileError(f"{weight_file}: its statistics give an s that is not finite, "
                                  "expected those of a training") from None
+        except InputError as error:
+            raise InputError(f"{config_file}: {error}") from None
     for name in ("u", "u_grad", "g", "g_grad"):
         table = getattr(tables, name)
         # tables of the octave layout have no derivatives of their own

@@ -94,6 +94,10 @@ def test_folder_of_either_version(weights, tmp_path):
     write_dict(tmp_path / "config.npy", config | {"ctrl": {"VERSION": 0}})
     with pytest.raises(ModelFileError, match=r"0, but weight\.npy holds weights of version 1"):
         map_folder(tmp_path)
+    far = {**config, "dscp": {**config["dscp"], "rcut": 9.0}}
+    write_dict(tmp_path / "config.npy", far)
+    with pytest.raises(InputError, match=r"config\.npy: rcut: 9\.0 Å is beyond the tables"):
+        map_folder(tmp_path)
     write_dict(tmp_path / "config.npy", config)
     bare = {k: v for k, v in to_deepmd(weights, SEL).items() if "filter_type" not in k}
     write_dict(tmp_path / "weight.npy", bare)
