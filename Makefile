@@ -12,7 +12,7 @@ DEMO ?= nvnmd_demo
 # every file that the wheel holds, however deep; git need not be there
 SOURCES := $(shell find nvnmd hdl mapping quantize sim boards -type f -not -path "*/__pycache__/*")
 
-.PHONY: demo docs-check test quick lint types unit slow fuzz report-check peer bench bitstream route clean
+.PHONY: demo docs-check test quick lint types unit slow fuzz report-check peer bench bitstream route proofs clean
 
 # the whole chain on a small alloy; ends with the lines "RTL: ..." and "board: ..."
 demo: $(VENV)/.wheel
@@ -78,6 +78,10 @@ bitstream: $(VENV)/.synth $(SMALL_BOARD)
 route: $(VENV)/.synth
 	$(BIN)/python benchmarks/unit_clock.py --at-least 80
 
+# arithmetic units are their integer definitions for every input (some minutes)
+proofs: $(VENV)/.proofs
+	$(BIN)/pytest -s -m proof tests/proofs
+
 clean:
 	rm -rf $(VENV) $(PEER) build dist .mypy_cache .pytest_cache .ruff_cache
 
@@ -95,6 +99,10 @@ $(VENV)/.deps: requirements.txt
 
 $(VENV)/.synth: $(VENV)/.wheel requirements-synth.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r requirements-synth.txt
+	touch $@
+
+$(VENV)/.proofs: $(VENV)/.wheel requirements-proofs.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r requirements-proofs.txt
 	touch $@
 
 # a wheel, not an editable install: what is tested is what is shipped

@@ -17,7 +17,7 @@ from nvnmd.boards.catalog import BoardType
 from nvnmd.boards.fit import LINK_WORDS, check_fit, link_words
 from nvnmd.boards.gateware import LinkedAccelerator
 from nvnmd.boards.link.endpoint import EchoBoard
-from nvnmd.errors import InputError
+from nvnmd.errors import InputError, NvnmdError
 from nvnmd.hdl.host.image import build_image, fingerprint
 from nvnmd.hdl.params import AcceleratorConfig
 from nvnmd.hdl.presets import DEFAULT, preset
@@ -26,6 +26,8 @@ from nvnmd.quantize.model import Model
 from nvnmd.version import program_version
 
 REPORT = "report.json"
+MARK = "top.v"
+"""What every folder with logs of tools holds."""
 Say = Callable[[str], None]
 
 
@@ -42,7 +44,8 @@ def build(model: Model | None, board: BoardType, out_dir: Path, *, size: str = D
     board : BoardType
         For which.
     out_dir : Path
-        Replaced as a whole once everything is ready; an interruption leaves what was there.
+        Replaced as a whole once everything is ready; an interruption leaves what was there. Where a
+        tool fails, its logs are kept in ``NAME.failed`` beside it.
     size : str
         Preset (`nvnmd.hdl.presets`).
     fold, fit_cols, fit_rows, fit_atoms : int, optional
@@ -98,6 +101,8 @@ def table(report: dict[str, Any]) -> list[tuple[str, str]]:
         reached = (f"{report['clock_achieved']:.2f} reached, seed {report['seed']}, "
                    if "clock_achieved" in report else "")
         rows.append(("clock, MHz", f"{reached}{report['clock_asked']:g} asked"))
+    if report.get("critical_path"):
+        rows.append(("slowest path", report["critical_path"]))
     if "microseconds_per_atom" in report:
         rows.append(("µs per atom, full list", f"{report['microseconds_per_atom']:.1f}"))
     rows += [(name, f"{used} of {report['available'][name]}")
@@ -143,12 +148,16 @@ def _for_fpga(cfg: AcceleratorConfig | None, board: BoardType, folder: Path, clo
     wanted = clock if clock is not None else 50e6 if cfg is None else 25e6
     done = route(design, board, wanted, folder, seed=seed, say=say)
     return {"clock_asked": done.clock_asked, "clock_achieved": done.clock_achieved, "seed": seed,
+            "critical_path": done.critical_path,
             "used": done.used, "available": done.available, "tools": done.tools}
 
 
 @contextmanager
 def _whole_folder(out_dir: Path) -> Iterator[Path]:
-    """A folder beside `out_dir` that takes its place when the block ends well."""
+    """A folder beside `out_dir` that takes its place when the block ends well.
+
+    Where a tool failed, what it wrote is kept beside it, named ``NAME.failed``.
+    """
     if out_dir.exists() and (not out_dir.is_dir()
                              or (any(out_dir.iterdir()) and not (out_dir / REPORT).exists())):
         raise InputError(f"{out_dir}: not empty and no earlier build, expected a new folder")
@@ -156,7 +165,17 @@ def _whole_folder(out_dir: Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix=f".{out_dir.name}.", dir=out_dir.parent) as name:
         folder = Path(name) / "new"
         folder.mkdir()
-        yield folder
+        try:
+            yield folder
+        except NvnmdError as error:
+            kept = out_dir.with_name(f"{out_dir.name}.failed")
+            if not any(folder.glob("*.log")) or (kept.exists() and not (kept / MARK).is_file()):
+                raise
+            if kept.exists():
+                shutil.rmtree(kept)
+            os.rename(folder, kept)
+            # the message names a log
+            raise NvnmdError(str(error).replace(str(folder), str(kept))) from None
         if out_dir.exists():
             old = Path(name) / "old"
             os.rename(out_dir, old)

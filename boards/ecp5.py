@@ -147,6 +147,8 @@ class Routed:
     bitstream : Path
     clock_asked, clock_achieved : float
         In MHz.
+    critical_path : str
+        The slowest way from register to register.
     used, available : dict of str to int
         Cells of the FPGA by their kind.
     tools : dict of str to str
@@ -156,6 +158,7 @@ class Routed:
     bitstream: Path
     clock_asked: float
     clock_achieved: float
+    critical_path: str
     used: dict[str, int]
     available: dict[str, int]
     tools: dict[str, str]
@@ -204,17 +207,17 @@ def route(design: wiring.Component, board: BoardType, clock: float, folder: Path
          [device, "--package", package, "--speed", speed, "--json", "top.json", "--lpf", "top.lpf",
           "--freq", f"{asked:g}", "--seed", str(seed), "--report", "timing.json", "--textcfg",
           "top.config", "--log", "nextpnr.log"], folder, "nextpnr.log", "top.config")
-    achieved, used, available = read_report(folder / "timing.json", asked)
+    achieved, path, used, available = read_report(folder / "timing.json", asked)
     say(tools["ecppack"].line)
     run_tool(tools["ecppack"], ["--compress", "--input", "top.config", "--bit", "top.bit"], folder,
          "ecppack.log", "top.bit")
     return Routed(bitstream=folder / "top.bit", clock_asked=asked, clock_achieved=achieved,
-                  used=used, available=available,
+                  critical_path=path, used=used, available=available,
                   tools={tool.program.name: tool.version for tool in tools.values()})
 
 
-def read_report(path: Path, asked: float) -> tuple[float, dict[str, int], dict[str, int]]:
-    """The clock of nextpnr's report in MHz, and the cells used and available.
+def read_report(path: Path, asked: float) -> tuple[float, str, dict[str, int], dict[str, int]]:
+    """The clock of nextpnr's report in MHz, its slowest path, and the cells used and available.
 
     Raises
     ------
@@ -226,6 +229,7 @@ def read_report(path: Path, asked: float) -> tuple[float, dict[str, int], dict[s
         clocks = {name: float(entry["achieved"]) for name, entry in report["fmax"].items()}
         cells = {name: (int(e["used"]), int(e["available"]))
                  for name, e in report["utilization"].items()}
+        slowest_path = critical_path(report)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise NvnmdError(f"{path}: no report of nextpnr ({error})") from None
     if not clocks:
@@ -233,9 +237,26 @@ def read_report(path: Path, asked: float) -> tuple[float, dict[str, int], dict[s
     slowest = min(clocks.values())
     if slowest < asked:
         raise NvnmdError(f"{path}: the clock reaches {slowest:.2f} MHz, expected {asked:g} MHz; "
-                         "ask for a lower one by --clock, or try another --seed")
-    return (slowest, {name: used for name, (used, _) in cells.items() if used},
+                         f"the slowest path: {slowest_path}; "
+                         "ask for a lower clock by --clock, or try another --seed")
+    return (slowest, slowest_path, {name: used for name, (used, _) in cells.items() if used},
             {name: have for name, (used, have) in cells.items() if used})
+
+
+def critical_path(report: dict[str, Any]) -> str:
+    """The slowest path from register to register in nextpnr's report, in words; empty if none."""
+    def delay(path: dict[str, Any], kinds: tuple[str, ...] = ()) -> float:
+        return sum(float(part["delay"]) for part in path["path"]
+                   if not kinds or part["type"] in kinds)
+
+    inside = [path for path in report["critical_paths"]
+              if path["path"] and "<async>" not in (path["from"], path["to"])]
+    if not inside:
+        return ""
+    slowest = max(inside, key=delay)
+    first, last = slowest["path"][0]["from"]["cell"], slowest["path"][-1]["to"]["cell"]
+    return (f"{first} to {last}, {delay(slowest):.2f} ns, of which "
+            f"{delay(slowest, ('routing',)):.2f} ns on wires")
 
 
 def run_tool(tool: Tool, arguments: list[str], folder: Path, log: str, makes: str) -> None:

