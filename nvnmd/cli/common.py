@@ -59,6 +59,34 @@ def add_board(parser: argparse.ArgumentParser) -> None:
                              "port (default: sim)")
 
 
+BACKENDS = ("float", "fixed", "sim", "board")
+
+
+def add_backend(parser: argparse.ArgumentParser, ranks: bool = False) -> None:
+    """Add the options that say what computes, for commands that move atoms."""
+    parser.add_argument("--backend", choices=BACKENDS, default="fixed",
+                        help="float: the nets before quantization; fixed: the integer network; "
+                             "sim: the simulated hardware; board: a board (default: fixed)")
+    if ranks:
+        parser.add_argument("--board", metavar="WHERE", default="sim",
+                            help="the boards, one for each rank with commas between them: "
+                                 "HOST:PORT or a serial port; or sim, a simulated one of its own "
+                                 "for each (default: sim)")
+    else:
+        add_board(parser)
+
+
+@contextmanager
+def open_backend(args: argparse.Namespace) -> Iterator[Any]:
+    """What `Potential.evaluate` takes as a backend, for the options of `add_backend`."""
+    if args.backend == "sim":
+        from nvnmd.sim.simulators import check_simulation_tools
+
+        check_simulation_tools()
+    with open_board(args, args.backend == "board") as board:
+        yield args.backend if board is None else board
+
+
 @contextmanager
 def open_board(args: argparse.Namespace, wanted: bool = True) -> Iterator[Board | None]:
     """Open the board of `add_board` and give it back; nothing where none is wanted."""

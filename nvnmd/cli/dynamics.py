@@ -6,7 +6,15 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nvnmd.cli.common import add_command, add_mode, add_overflow, need, positive
+from nvnmd.cli.common import (
+    add_backend,
+    add_command,
+    add_mode,
+    add_overflow,
+    need,
+    open_backend,
+    positive,
+)
 from nvnmd.errors import InputError
 from nvnmd.messages import log, warn
 
@@ -14,8 +22,6 @@ if TYPE_CHECKING:
     from ase import Atoms
 
     from nvnmd.integrations.ase import NVNMD
-
-BACKENDS = ("float", "fixed", "sim")
 
 
 def add_commands(commands: Any) -> None:
@@ -30,9 +36,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-m", "--model", metavar="MODEL", required=True,
                         help="model.nvnmd, the folder that holds it, a run folder of DeePMD-kit, "
                              "a model.pb, or a folder of train-cnn (with --backend float)")
-    parser.add_argument("--backend", choices=BACKENDS, default="fixed",
-                        help="float: the nets before quantization; fixed: the integer network; "
-                             "sim: the simulated hardware (default: fixed)")
+    add_backend(parser)
     parser.add_argument("--skin", metavar="ANGSTROM", type=float, default=1.0,
                         help="list neighbours this far beyond the cut-off and keep the list while "
                              "it holds; the results have the same bits (default: 1)")
@@ -124,22 +128,18 @@ def _add_deviation(commands: Any) -> None:
                         help="the table (default: model_devi.out)")
     parser.add_argument("-f", "--frequency", metavar="N", type=positive, default=1,
                         help="steps between two frames (default: 1)")
-    parser.add_argument("--backend", choices=BACKENDS, default="fixed", help="default: fixed")
+    add_backend(parser)
     add_mode(parser)
     add_overflow(parser)
 
 
-def calculator(args: argparse.Namespace) -> NVNMD:
+def calculator(args: argparse.Namespace, backend: Any) -> NVNMD:
     """The calculator that the arguments describe."""
     from nvnmd.integrations.ase import NVNMD
 
-    if args.backend == "sim":
-        from nvnmd.sim.simulators import check_simulation_tools
-
-        check_simulation_tools()
     if not args.skin >= 0:
         raise InputError(f"--skin: got {args.skin}, expected 0 Å or more")
-    return NVNMD(args.model, args.backend, skin=args.skin, overflow=args.overflow, mode=args.mode,
+    return NVNMD(args.model, backend, skin=args.skin, overflow=args.overflow, mode=args.mode,
                  strict=args.strict)
 
 
@@ -173,8 +173,9 @@ def run_md(args: argparse.Namespace) -> int:
     settings.check(atoms)
     if args.repeat:
         atoms = atoms.repeat(args.repeat)
-    found = run_dynamics(atoms, calculator(args), settings, args.steps, args.output,
-                         restart=args.restart)
+    with open_backend(args) as backend:
+        found = run_dynamics(atoms, calculator(args, backend), settings, args.steps, args.output,
+                             restart=args.restart)
     for line in found.lines():
         log(line)
     return 0
@@ -188,8 +189,9 @@ def run_relax(args: argparse.Namespace) -> int:
     from nvnmd.integrations.relax import relax
 
     atoms = read_structure(args.structure)
-    found = relax(atoms, calculator(args), fmax=args.fmax, steps=args.steps, cell=args.cell,
-                  pressure=args.pressure, optimizer=args.optimizer, say=log)
+    with open_backend(args) as backend:
+        found = relax(atoms, calculator(args, backend), fmax=args.fmax, steps=args.steps,
+                      cell=args.cell, pressure=args.pressure, optimizer=args.optimizer, say=log)
     output = Path(args.output)
     beside = output.with_name(f".{output.name}.part{output.suffix}")
     try:
@@ -220,21 +222,17 @@ def run_deviation(args: argparse.Namespace) -> int:
 
     if len(args.models) < 2:
         raise InputError("--models: got 1, expected two or more")
-    if args.backend == "sim":
-        from nvnmd.sim.simulators import check_simulation_tools
-
-        check_simulation_tools()
     models = [load_model(name).network for name in args.models]
     for name, model in zip(args.models, models, strict=True):
         if model.type_map != models[0].type_map:
             raise InputError(f"{name}: its elements are {' '.join(model.type_map)}, expected "
                              f"those of {args.models[0]}: {' '.join(models[0].type_map)}")
     text = ""
-    with tempfile.TemporaryDirectory(prefix="nvnmd-devi-") as work:
+    with tempfile.TemporaryDirectory(prefix="nvnmd-devi-") as work, open_backend(args) as backend:
         for folder in find_systems(args.system):
             rows = []
             for group in load_groups(folder, models[0].type_map, require=()):
-                found = [evaluate_system(model, group, args.backend, overflow=args.overflow,
+                found = [evaluate_system(model, group, backend, overflow=args.overflow,
                                          mode=args.mode, work_dir=Path(work) / str(number))
                          for number, model in enumerate(models)]
                 rows += [(group.number(k), row)

@@ -5,10 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from nvnmd.cli.common import add_command, add_overflow, positive
+from nvnmd.cli.common import add_backend, add_command, add_overflow, open_backend, positive
 from nvnmd.messages import log
-
-BACKENDS = ("float", "fixed", "sim")
 
 
 def add_commands(commands: Any) -> None:
@@ -35,9 +33,7 @@ def add_commands(commands: Any) -> None:
                         "not count")
     parser.add_argument("--wait", metavar="S", type=positive, default=30,
                         help="how long to try to connect (default: 30)")
-    parser.add_argument("--backend", choices=BACKENDS, default="fixed",
-                        help="float: the nets before quantization; fixed: the integer network; "
-                             "sim: the simulated hardware (default: fixed)")
+    add_backend(parser)
     add_overflow(parser)
 
 
@@ -45,9 +41,10 @@ def run(args: argparse.Namespace) -> int:
     """Run `nvnmd ipi-driver`."""
     from nvnmd.integrations.ipi import Driver, connect, drive
 
-    driver = Driver(args.model, args.template, args.backend, periodic=not args.open,
-                    overflow=args.overflow)
-    with connect(args.host, args.port, args.unix, args.wait) as line:
-        steps = drive(line, driver)
+    with open_backend(args) as backend:
+        driver = Driver(args.model, args.template, backend, periodic=not args.open,
+                        overflow=args.overflow)
+        with connect(args.host, args.port, args.unix, args.wait) as line:
+            steps = drive(line, driver)
     log(f"{steps} evaluations")
     return 0

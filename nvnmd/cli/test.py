@@ -7,7 +7,14 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nvnmd.cli.common import add_board, add_command, add_mode, add_overflow, open_board, positive
+from nvnmd.cli.common import (
+    add_backend,
+    add_command,
+    add_mode,
+    add_overflow,
+    open_board,
+    positive,
+)
 from nvnmd.cli.output import (
     TextTable,
     add_json,
@@ -25,7 +32,6 @@ if TYPE_CHECKING:
     from nvnmd.evaluation.frames import Prediction
     from nvnmd.quantize.model import Model
 
-BACKENDS = ("float", "fixed", "sim", "board")
 RULE = 47
 # what is shown of each quantity: lines are "<name> MAE<per atom> : <value> <unit>"
 SHOWN = (("energy", "Energy", "", "eV"), ("energy_peratom", "Energy", "/Natoms", "eV"),
@@ -53,10 +59,7 @@ def add_commands(commands: Any) -> None:
     parser.add_argument("-d", "--detail-file", metavar="PREFIX",
                         help="write labels and predictions to PREFIX.e.out, .e_peratom.out, "
                              ".f.out, .v.out and .v_peratom.out")
-    parser.add_argument("--backend", choices=BACKENDS, default="fixed",
-                        help="float: the nets before quantization; fixed: the integer reference; "
-                             "sim: the simulated hardware; board: a board (default: fixed)")
-    add_board(parser)
+    add_backend(parser)
     parser.add_argument("--strict", action="store_true",
                         help="an atom outside of what the training saw is an error, not a warning")
     add_mode(parser)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
+import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,7 +56,6 @@ class Potential:
         self._tick = tick
         self.network = network
         self._work_dir = work_dir
-        self._temporary: tempfile.TemporaryDirectory | None = None
         self._evaluators: dict[tuple[str, str | None], Evaluator] = {}
 
     @property
@@ -99,7 +100,7 @@ class Potential:
 
     def __getstate__(self) -> dict[str, Any]:
         # a copy builds its evaluators anew
-        return self.__dict__ | {"_temporary": None, "_evaluators": {}, "_tick": None}
+        return self.__dict__ | {"_evaluators": {}, "_tick": None}
 
     def evaluate(
         self,
@@ -253,8 +254,9 @@ class Potential:
         if key not in self._evaluators:
             work_dir = self._work_dir
             if backend == "sim" and work_dir is None:
-                self._temporary = tempfile.TemporaryDirectory(prefix="nvnmd-sim-")
-                work_dir = Path(self._temporary.name)
+                work_dir = Path(tempfile.mkdtemp(prefix="nvnmd-sim-"))
+                # with the potential, or at the end of the program; without a warning
+                weakref.finalize(self, shutil.rmtree, work_dir, ignore_errors=True)
             self._evaluators[key] = make_evaluator(self.network, backend, work_dir, mode)
         return self._evaluators[key]
 

@@ -47,10 +47,10 @@ class NVNMD(Calculator):
     ----------
     model : path-like or Potential
         What `nvnmd.load_model` reads.
-    backend : {"fixed", "float", "sim"} or Evaluator
-        See `Potential.evaluate`. Finite differences of `fixed`, whose energy is a staircase of
-        small steps, want displacements of 1e-2 Å and strains of 1e-2; smaller ones measure the
-        steps.
+    backend : {"fixed", "float", "sim"} or Evaluator or Board
+        See `Potential.evaluate`; a board is what `nvnmd.connect` gives. Finite differences of
+        `fixed`, whose energy is a staircase of small steps, want displacements of 1e-2 Å and
+        strains of 1e-2; smaller ones measure the steps.
     skin : float
         Å beyond the cut-off up to which neighbours are listed and kept from step to step; results
         have the same bits with any.

@@ -6,6 +6,7 @@ numbers, so that what its input says in ångström and electronvolt arrives as t
 
 from __future__ import annotations
 
+import atexit
 import socket
 import time
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nvnmd.errors import InputError, NvnmdError
+from nvnmd.errors import InputError, NvnmdError, ToolMissingError
 from nvnmd.evaluation.potential import Potential, load_model
 from nvnmd.evaluation.stepper import Stepper
 from nvnmd.neighbors.skin import SKIN
@@ -47,23 +48,38 @@ class Driver:
         What `nvnmd.load_model` reads.
     template : str
         A file with the structure that ASE reads, for its elements; or elements with commas.
-    backend : {"fixed", "float", "sim"} or Evaluator
+    backend : {"fixed", "float", "sim", "board"} or Evaluator or Board
+    board : str
+        Where the board of the backend ``board`` is, see `nvnmd.connect`.
     periodic : bool
         Whether the cell counts.
     """
 
     def __init__(self, model: Any = None, template: str | Sequence[str] = "",
                  backend: Any = "fixed", periodic: Any = True, skin: float = SKIN,
-                 overflow: Any = "error", verbose: bool = False, **unknown: Any) -> None:
+                 overflow: Any = "error", board: str = "sim", verbose: bool = False,
+                 **unknown: Any) -> None:
         unknown.pop("verbosity", None)
+        self._opened: Any = None
         if model is None or not template or unknown:
             named = ", ".join(sorted(unknown)) or "no model or no template"
             raise InputError(f"nvnmd: parameters of the driver: got {named}, expected model and "
-                             "template, and perhaps backend, periodic, skin, overflow")
+                             "template, and perhaps backend, board, periodic, skin, overflow")
+        if isinstance(backend, str) and backend == "board":
+            from nvnmd.boards.connect import connect as connect_board
+
+            self._opened = backend = connect_board(board)
+            # i-PI tells its drivers nothing of its end
+            atexit.register(self.close)
         self.potential = model if isinstance(model, Potential) else load_model(model)
         self.periodic = str(periodic).lower() not in ("false", "0", "no")
         self.stepper = Stepper(self.potential, elements_of(template), backend, skin=float(skin),
                                overflow=overflow)
+
+    def close(self) -> None:
+        """Give back a board that was opened for `board`; the driver is of no use then."""
+        if self._opened is not None:
+            self._opened.close()
 
     def __call__(self, cell: Any, pos: Any) -> Any:
         """One structure, or several in lists: energy, forces, virial, and an empty string."""
@@ -92,13 +108,18 @@ def elements_of(template: str | Sequence[str]) -> list[str]:
     ------
     InputError
         ASE cannot read the file.
+    ToolMissingError
+        ASE is not installed.
     """
     if not isinstance(template, str):
         return list(template)
     if "," in template:
         return [word.strip() for word in template.split(",")]
-    import ase.io
-
+    try:
+        import ase.io
+    except ImportError:
+        raise ToolMissingError("i-PI: ase not installed, which reads the template; pip install "
+                               "'nvnmd[md]', or give elements with commas") from None
     try:
         return list(ase.io.read(template, index=0).get_chemical_symbols())
     # readers raise what they like

@@ -97,6 +97,27 @@ def test_a_killed_run_goes_on_exactly(inputs, tmp_path):
         assert (tmp_path / f"part{name}").read_bytes() == (tmp_path / f"whole{name}").read_bytes()
 
 
+def test_a_run_that_was_killed_at_once_goes_on_exactly(inputs, tmp_path):
+    """SIGKILL leaves the state of a frame, and a log that went on after it."""
+    words = ("--ensemble", "npt", "--temperature", "50", "-o", str(tmp_path / "part"))
+    run = subprocess.Popen([sys.executable, "-P", "-m", "nvnmd", *command(
+        inputs, *words, steps=6000)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        env=os.environ | {"OMP_NUM_THREADS": "1"})
+    log, end = tmp_path / "part.log", time.monotonic() + 60
+    # some frames, and lines of the log after the last of them
+    while (not log.exists() or log.read_bytes().count(b"\n") < 9) and time.monotonic() < end:
+        time.sleep(0.02)
+    run.kill()
+    assert run.wait(timeout=60) == -signal.SIGKILL
+    stopped = int(np.load(tmp_path / "part.state")["step"])
+    assert 0 < stopped < 6000 and stopped % 4 == 0
+    total = stopped + 10
+    assert main(command(inputs, *words, "--restart", steps=total)) == 0
+    assert main(command(inputs, *words[:-1], str(tmp_path / "whole"), steps=total)) == 0
+    for name in (".log", ".extxyz"):
+        assert (tmp_path / f"part{name}").read_bytes() == (tmp_path / f"whole{name}").read_bytes()
+
+
 def test_what_a_run_tells(inputs, tmp_path, capsys):
     assert main(command(inputs, "--temperature", "50", "-o", str(tmp_path / "a"))) == 0
     said = capsys.readouterr().out

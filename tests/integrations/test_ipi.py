@@ -87,6 +87,43 @@ def test_positions_of_a_file_keep_their_bits():
     assert np.array_equal(force, found.force * (BOHR / HARTREE))
 
 
+def test_units_of_pressure_are_off():
+    """i-PI 3.3.1: its bar and pascal are 3e-5 off what its own bohr and hartree make of them."""
+    if importlib.util.find_spec("ipi") is None:
+        pytest.skip("i-PI is not installed")
+    assert importlib.metadata.version("ipi") == "3.3.1"
+    from ipi.utils.units import unit_to_internal
+
+    assert unit_to_internal("length", "angstrom", 1.0) == 1.0 / BOHR
+    assert unit_to_internal("energy", "electronvolt", 1.0) == 1.0 / HARTREE
+    # eV/Å^3 in pascal, by the definition of the eV
+    pascal = 1.0 / HARTREE * BOHR**3 / 1.602176634e11
+    for name, value in (("pascal", pascal), ("bar", 1e5 * pascal)):
+        off = unit_to_internal("pressure", name, 1.0) / value - 1
+        assert 2e-5 < abs(off) < 4e-5
+
+
+def test_messages_are_consolidated_by_default():
+    """i-PI 3.3.1 sends GETFORCE with the positions, unread by a driver that ends before it."""
+    if importlib.util.find_spec("ipi") is None:
+        pytest.skip("i-PI is not installed")
+    import inspect
+
+    from ipi.interfaces.sockets import InterfaceSocket
+
+    assert inspect.signature(InterfaceSocket).parameters["consolidate_messages"].default is True
+
+
+@pytest.mark.parametrize("backend", ["fixed", "float"])
+def test_every_backend(backend):
+    coord, box, symbols = small_frame()
+    coord = coord.round(8)
+    energy, force, _, _ = Driver(small_potential(), symbols, backend)(box.T / BOHR, coord / BOHR)
+    found = small_potential().evaluate(coord, box, symbols, backend)
+    assert abs(energy * HARTREE - found.energy) < 1e-10 * abs(found.energy)
+    np.testing.assert_allclose(force * HARTREE / BOHR, found.force, rtol=0, atol=1e-10)
+
+
 def serve(client, talk):
     """A thread in which the driver answers; what it raised, or its number of steps."""
     left = []

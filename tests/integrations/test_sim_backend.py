@@ -40,3 +40,23 @@ def test_hardware_moves_atoms(tmp_path):
     one, two = (Driver(potential, symbols, backend)(box.T / BOHR, coord / BOHR)
                 for backend in ("sim", "fixed"))
     assert_same_bits(one[1], two[1], "forces in atomic units")
+
+
+@pytest.mark.slow
+def test_the_command_moves_atoms_with_hardware(tmp_path):
+    """`nvnmd md` and `nvnmd relax` write the files of `fixed`."""
+    from ase.io import write
+    from support.md_models import small_crystal, small_potential
+
+    from nvnmd.cli.main import main
+
+    small_potential().network.save(tmp_path / "model.nvnmd")
+    write(tmp_path / "start.extxyz", small_crystal())
+    words = [str(tmp_path / "start.extxyz"), "-m", str(tmp_path / "model.nvnmd"), "--steps", "2"]
+    for backend in ("fixed", "sim"):
+        assert main(["md", *words, "--temperature", "50", "-o", str(tmp_path / backend),
+                     "--backend", backend]) == 0
+        assert main(["relax", *words, "-o", str(tmp_path / f"{backend}.xyz"), "--backend",
+                     backend]) in (0, 1)
+    for name in (".log", ".extxyz", ".xyz"):
+        assert (tmp_path / f"sim{name}").read_bytes() == (tmp_path / f"fixed{name}").read_bytes()

@@ -44,3 +44,14 @@ def small_frame(cells: int = 3, seed: int = 3):
     symbols = np.array(["Cu", "Au"])[rng.permutation(len(grid)) % 2]
     coord = 3.0 * grid + rng.normal(scale=0.1, size=grid.shape)
     return coord, np.eye(3) * 3.0 * cells, [str(symbol) for symbol in symbols]
+
+
+def write_lammps(path, coord, box, types, names) -> None:
+    """LAMMPS's data file of an orthogonal cell, types counted from 0, all digits."""
+    lines = ["data", "", f"{len(coord)} atoms", f"{len(names)} atom types", ""]
+    lines += [f"0 {box[a, a]:.17g} {'xyz'[a]}lo {'xyz'[a]}hi" for a in range(3)]
+    lines += ["", "Masses", "", *(f"{k + 1} {60 + 70 * k}" for k in range(len(names)))]
+    lines += ["", "Atoms # atomic", ""]
+    lines += [f"{k + 1} {t + 1} {x:.17g} {y:.17g} {z:.17g}"
+              for k, (t, (x, y, z)) in enumerate(zip(types, coord, strict=True))]
+    path.write_text("\n".join(lines) + "\n")
