@@ -116,6 +116,8 @@ def error_histogram(quantity: Quantity) -> Draw:
                       ls="-" if number == 0 else "--", lw=1.6)
         axes.set_yscale("log")
         powers(axes.yaxis, ".0f")
+        # more ticks would run into each other on some errors
+        axes.locator_params(axis="x", nbins=6)
         axes.set_xlabel(f"{quantity.name}, prediction less label, {quantity.unit}")
         axes.set_ylabel("numbers")
         axes.legend()

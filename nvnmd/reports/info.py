@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 MODEL_NAME = "model.nvnmd"
 WEIGHTS = "weights.npz"
 CHECKPOINT = "model.ckpt"
+PARTS = ("config.npy", "weight.npy", "map.npy")
+"""Files that are a model together alone."""
 
 Facts = dict[str, Any]
 
@@ -60,6 +62,9 @@ def kind_of(path: Path) -> str:
     if path.is_file():
         if path.suffix == ".pb":
             return "model.pb"
+        if path.name in PARTS or path.suffix in (".index", ".meta") or ".data-0" in path.suffix:
+            raise ModelFileError(f"{path}: one file of a folder of DeePMD-kit's NVNMD, expected "
+                                 f"the folder, {path.parent}")
         if path.suffix == ".npz":
             return "weights" if path.name == WEIGHTS else "checkpoint"
         return "model"

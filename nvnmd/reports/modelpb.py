@@ -23,6 +23,21 @@ _WORDS = {"swt": "table u", "dsw": "table du", "std": "statistics", "fea": "tabl
           "gra": "table dG", "gtt": "type gain"}
 
 
+def is_graph(data: bytes) -> bool:
+    """Whether it begins as TensorFlow's GraphDef does: with a node, its name and its operation.
+
+    That is message 1, in it field 1 with as many letters as it says, and field 2 behind it.
+    """
+    node = 1
+    while node < min(len(data), 6) and data[node] & 0x80:
+        node += 1
+    start = node + 1
+    if data[:1] != b"\n" or data[start: start + 1] != b"\n" or len(data) < start + 2:
+        return False
+    end = start + 2 + data[start + 1]
+    return data[start + 2: end].isascii() and data[end: end + 1] == b"\x12"
+
+
 def blocks_facts(path: Path) -> dict[str, Any]:
     """Version, layout, sizes of the blocks and, of version 1, the largest value in each.
 
@@ -35,6 +50,10 @@ def blocks_facts(path: Path) -> dict[str, Any]:
         data = read_regular(path, _MOST_BYTES)
     except (OSError, ValueError) as error:
         raise ModelFileError(f"{path}: cannot be read ({one_line(error)})") from None
+    if is_graph(data):
+        raise ModelFileError(
+            f"{path}: a TensorFlow graph, as `dp freeze` writes it, expected model.pb of the NVNMD "
+            "computer, or the folder of the run (that with nvnmd_cnn and nvnmd_qnn)")
     head = read_head(data[:OPENING_BYTES], path)
     if len(data) != head.size:
         raise ModelFileError(f"{path}: {len(data)} bytes, its head asks for {head.size}")

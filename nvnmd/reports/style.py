@@ -31,7 +31,7 @@ h2{font-size:1.2rem;margin:2rem 0 .4rem;border-bottom:1px solid var(--line);padd
 h3{font-size:1rem;margin:1.2rem 0 .3rem}
 h1,h2,h3,p,code,summary,figcaption{overflow-wrap:anywhere}
 /* paths and digests break where they must; a table of many columns scrolls instead */
-th:nth-child(-n+2):last-child,td:nth-child(-n+2):last-child{overflow-wrap:anywhere}
+td:nth-child(-n+2):last-child{overflow-wrap:anywhere}
 td:first-child:nth-last-child(2){overflow-wrap:anywhere}
 p,figcaption{max-width:46rem}
 .dim,figcaption{color:var(--dim);font-size:.9rem}
@@ -52,7 +52,7 @@ th,td{text-align:left;padding:.25rem .7rem .25rem 0;border-bottom:1px solid var(
  vertical-align:top}
 td:first-child,th:first-child{min-width:5.5rem}
 th.n,td.n{text-align:right}
-.n{white-space:nowrap}
+td.n,span.n{white-space:nowrap}
 code{font-family:ui-monospace,"DejaVu Sans Mono",monospace;font-size:.85rem}
 summary{cursor:pointer;padding:.3rem 0}
 .note{border-left:3px solid var(--s1);padding:.2rem .7rem;margin:.6rem 0;max-width:46rem}

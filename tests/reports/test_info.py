@@ -13,6 +13,7 @@ from nvnmd.cli.main import main
 from nvnmd.deepmd.export import export_deepmd
 from nvnmd.deepmd.modelpb import write_modelpb
 from nvnmd.reports.info import describe
+from nvnmd.reports.modelpb import is_graph
 from nvnmd.training.checkpoint import Checkpoint
 
 
@@ -108,3 +109,28 @@ def test_an_empty_folder_is_no_model(tmp_path):
 
     with pytest.raises(ModelFileError, match=r"expected a model$"):
         describe(tmp_path)
+
+
+@pytest.mark.parametrize("name", [
+    "weight.npy", "config.npy", "map.npy", "model.ckpt-5.index", "model.ckpt-5.meta",
+    "model.ckpt-5.data-00000-of-00001"])
+def test_a_part_of_a_model_names_its_folder(tmp_path, capsys, name):
+    (tmp_path / name).write_bytes(b"part")
+    assert main(["info", str(tmp_path / name)]) == 1
+    assert capsys.readouterr().err == (
+        f"nvnmd: error: {tmp_path / name}: one file of a folder of DeePMD-kit's NVNMD, expected "
+        f"the folder, {tmp_path}\n")
+
+
+def test_a_graph_of_tensorflow_is_named(tmp_path, capsys):
+    tf = pytest.importorskip("tensorflow")
+    # nodes of short and of long messages
+    for content in (0.0, [0.0] * 100):
+        with tf.Graph().as_default() as graph:
+            tf.constant(content, name="train_attr/min_nbor_dist")
+        (tmp_path / "frozen_model.pb").write_bytes(graph.as_graph_def().SerializeToString())
+        assert main(["info", str(tmp_path / "frozen_model.pb")]) == 1
+        assert "a TensorFlow graph, as `dp freeze` writes it" in capsys.readouterr().err
+    # a model.pb is none, whatever it begins with
+    assert not is_graph(b"") and not is_graph(b"\n") and not is_graph(b"\n\x80\x80\x80")
+    assert not is_graph(bytes(64)) and not is_graph(b"\n\x10\n\x80" + bytes(64))
