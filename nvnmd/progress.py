@@ -167,6 +167,9 @@ class _Clock:
             spent = time.monotonic() - self._begin
         if not 0 < done <= total:
             return f"{title}: {spoken_time(spent)} so far"
+        if 50 * done < total:
+            # the first of many parts says little of the others
+            return f"{title}: {done} of {total}, {spoken_time(spent)} so far"
         left = spoken_time(spent * (total - done) / done)
         return f"{title}: {done} of {total}, about {left} left"
 

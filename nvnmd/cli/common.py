@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import textwrap
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -135,3 +135,11 @@ def model_path(text: str) -> Path:
     if not path.is_file():
         raise ModelFileError(f"{path}: no such file, expected the {MODEL_NAME} of `train-qnn`")
     return path
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Say what a word was perhaps meant to be; nothing where nothing is near."""
+    import difflib
+
+    found = difflib.get_close_matches(word, list(known), 1)
+    return f": the nearest is {found[0]}" if found else ""

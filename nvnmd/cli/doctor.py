@@ -6,7 +6,7 @@ import argparse
 from dataclasses import asdict
 from typing import Any
 
-from nvnmd.cli.common import add_command
+from nvnmd.cli.common import add_command, nearest
 from nvnmd.cli.output import TextTable, add_json, show_json, show_table
 from nvnmd.errors import InputError
 from nvnmd.messages import log
@@ -30,7 +30,8 @@ def run(args: argparse.Namespace) -> int:
     from nvnmd.reports.doctor import NEEDS, disabled, examine
 
     if args.command is not None and args.command not in NEEDS:
-        raise InputError(f"--for: got {args.command!r}, expected one of {', '.join(NEEDS)}")
+        hint = nearest(args.command, NEEDS) or f", expected one of {', '.join(NEEDS)}"
+        raise InputError(f"--for: got {args.command!r}{hint}")
     parts = examine(args.command)
     lost = disabled(parts)
     works = args.command is None or args.command not in lost

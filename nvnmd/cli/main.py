@@ -9,7 +9,7 @@ import re
 import signal
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
@@ -36,7 +36,7 @@ from nvnmd.cli import (
     train,
     widths,
 )
-from nvnmd.cli.common import HelpFormatter
+from nvnmd.cli.common import HelpFormatter, nearest
 from nvnmd.errors import InputError, NvnmdError, Terminated
 
 DESCRIPTION = """\
@@ -91,22 +91,14 @@ class Parser(argparse.ArgumentParser):
         words = self._given
         if self.commands and words and words[0][:1] != "-" and words[0] not in self.commands:
             raise InputError(f"argument COMMAND: invalid choice: {words[0]!r}"
-                             f"{_nearest(words[0], self.commands)}; see `{self.prog} --help`")
+                             f"{nearest(words[0], self.commands)}; see `{self.prog} --help`")
         parser = self.commands.get(words[0], self) if words else self
         known = re.findall(r"--[a-z][a-z-]*", parser.format_help())
         options = [word.partition("=")[0] for word in words if word.startswith("--")]
-        hints = [f"; {option}{_nearest(option, known)}" for option in options
+        hints = [f"; {option}{nearest(option, known)}" for option in options
                  if not any(name.startswith(option) for name in known)
-                 and _nearest(option, known)]
+                 and nearest(option, known)]
         raise InputError(f"{message}{''.join(hints)}; see `{self.prog} --help`")
-
-
-def _nearest(word: str, known: Iterable[str]) -> str:
-    """Say what a word was perhaps meant to be; nothing where nothing is near."""
-    import difflib
-
-    found = difflib.get_close_matches(word, list(known), 1)
-    return f": the nearest is {found[0]}" if found else ""
 
 
 class Summaries:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from nvnmd.cli.common import add_command, need, positive
 from nvnmd.errors import InputError
 from nvnmd.messages import log, warn
+from nvnmd.reports.fonts import prepare_fonts
 
 if TYPE_CHECKING:
     from nvnmd.progress import Progress
@@ -65,6 +66,7 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
 def run_report(args: argparse.Namespace) -> int:
     """Run `nvnmd report`."""
     need("report", "report", "matplotlib")
+    prepare_fonts()
     _check_place(args.output)
     from nvnmd.progress import Progress
     from nvnmd.reports.page import write_report
@@ -100,6 +102,7 @@ def run_plot(args: argparse.Namespace) -> int:
     """Run `nvnmd plot`."""
     if not args.json:
         need("plot", "report", "matplotlib")
+        prepare_fonts()
         if args.output.exists() and not args.output.is_dir():
             raise InputError(f"{args.output}: a file is in the way, expected a folder")
     from nvnmd.progress import Progress
@@ -115,8 +118,12 @@ def run_plot(args: argparse.Namespace) -> int:
         return 0
     from nvnmd.reports.drawing import to_file
 
+    figures = list(found.figures())
+    if not figures:
+        wanted = "columns as rmse_f_trn in lcurve.out" if args.kind == "lcurve" else "labels"
+        raise InputError(f"{args.folder}: no numbers to draw, expected {wanted}")
     args.output.mkdir(parents=True, exist_ok=True)
-    for name, draw in found.figures():
+    for name, draw in figures:
         path = args.output / f"{args.kind}_{name}.{args.format}"
         to_file(draw, path)
         log(str(path))

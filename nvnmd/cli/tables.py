@@ -10,6 +10,7 @@ from nvnmd.cli.common import add_command, need, positive
 from nvnmd.cli.output import TextTable, add_json, show_json, show_table
 from nvnmd.errors import InputError
 from nvnmd.messages import log
+from nvnmd.reports.fonts import prepare_fonts
 
 if TYPE_CHECKING:
     from nvnmd.reports.measure import TablesSeen
@@ -47,6 +48,7 @@ def run(args: argparse.Namespace) -> int:
     """Run `nvnmd tables`."""
     if args.output is not None:
         need("tables -o", "report", "matplotlib")
+        prepare_fonts()
         if args.output.exists() and not args.output.is_dir():
             raise InputError(f"{args.output}: a file is in the way, expected a folder")
     from nvnmd.reports.numbers import TableErrors, numbers_of

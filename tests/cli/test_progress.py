@@ -104,6 +104,8 @@ def test_time_left_of_a_part(monkeypatch):
     clock.tell("atoms", 0, 216)
     now[0] += 30
     assert clock.line() == "atoms: 30 s so far"
+    clock.tell("atoms", 4, 216)
+    assert clock.line() == "atoms: 4 of 216, 30 s so far"
     clock.tell("atoms", 54, 216)
     assert clock.line() == "atoms: 54 of 216, about 1 min 30 s left"
     clock.tell("simulating", 0, 0)

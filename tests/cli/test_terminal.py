@@ -118,3 +118,19 @@ def test_compiled_code_that_cannot_be_kept(folder):
     assert done.stderr.decode() == (
         "nvnmd: warning: compiled code cannot be kept beside the program or in the user's folder "
         "of caches, so it is compiled anew at every start; NUMBA_CACHE_DIR names another folder\n")
+
+
+def test_figures_where_no_list_of_fonts_can_be_kept(folder):
+    """The same files, and no word of matplotlib's own."""
+    pytest.importorskip("matplotlib")
+    run = folder / "run" / "nvnmd_cnn"
+    run.mkdir(parents=True)
+    (run / "lcurve.out").write_text("# step rmse_trn rmse_e_trn rmse_f_trn lr\n"
+                                    "1 2.0 0.2 0.02 1e-3\n2 1.0 0.1 0.01 1e-4\n")
+    outputs = {}
+    for name, env in (("usual", {}), ("nowhere", NOWHERE | {"MPLCONFIGDIR": None,
+                                                            "XDG_CONFIG_HOME": None})):
+        done = nvnmd(folder, "plot", "lcurve", "run", "-o", name, **env)
+        assert done.returncode == 0 and done.stderr == b"", done.stderr
+        outputs[name] = {path.name: path.read_bytes() for path in (folder / name).iterdir()}
+    assert len(outputs["usual"]) == 3 and outputs["usual"] == outputs["nowhere"]

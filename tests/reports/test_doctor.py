@@ -72,7 +72,9 @@ def test_versions(version, needs, right):
 
 def test_unknown_command(capsys):
     assert main(["doctor", "--for", "simulat"]) == 2
-    assert "--for: got 'simulat', expected one of init, check" in capsys.readouterr().err
+    assert "--for: got 'simulat': the nearest is simulate" in capsys.readouterr().err
+    assert main(["doctor", "--for", "xyz"]) == 2
+    assert "--for: got 'xyz', expected one of init, check" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "tcsh"])

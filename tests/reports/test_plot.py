@@ -160,10 +160,13 @@ def test_mistakes(run, tmp_path, capsys, monkeypatch):
     alone = tmp_path / "alone"
     alone.mkdir()
     shutil.copy(run / "nvnmd_qnn" / "model.nvnmd", alone)
+    (alone / "bare").mkdir()
+    (alone / "bare" / "lcurve.out").write_text("# step lr\n1 1e-3\n2 1e-4\n")
     for argv, line in (
             (["parity", str(run / "hdl")], "no model in it"),
             (["budget", str(alone)], "no data to measure on"),
             (["lcurve", str(run / "hdl")], "no lcurve.out"),
+            (["lcurve", str(alone / "bare")], "no numbers to draw, expected columns as rmse_f_trn"),
             (["tables", str(run), "-o", str(run / "nvnmd_qnn" / "model.nvnmd")], "in the way")):
         assert main(["plot", *argv]) == 2
         (said,) = capsys.readouterr().err.splitlines()
