@@ -1,4 +1,9 @@
-"""From data to hardware: Deep Potential models for non von Neumann molecular dynamics."""
+"""From data to hardware: Deep Potential models for non von Neumann molecular dynamics.
+
+The names of the Python interface are here, each loaded when it is first asked for. The files beside
+this one are the lowest floor (errors, files, programs of others) and import no room. Start with
+docs/architecture.md; in Python, with `load_model`.
+"""
 
 from __future__ import annotations
 
