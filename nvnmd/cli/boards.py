@@ -21,22 +21,23 @@ def add_commands(commands: Any) -> None:
     """Add the commands of this group."""
     boards = add_command(
         commands, "boards", show_boards, summary="the boards, and what fits them",
-        description="Print a table of the boards that the program knows: FPGA, clock, link, what "
-                    "they have, and what was checked how. With a model, also what an accelerator "
-                    "for it takes of each. Or print what unmodified DeePMD-kit models take. Or run "
-                    "a simulated board that `nvnmd build` made, until Ctrl-C.",
+        description="Print a table of the boards that the program knows: FPGA, clock, link, "
+                    "resources, and what was checked. With --model, also the resources that an "
+                    "accelerator for this model takes on each. With --models, those of unmodified "
+                    "DeePMD-kit models. With --run, run a simulated board that `nvnmd build` made, "
+                    "until Ctrl-C.",
         examples=["", "--model nvnmd_qnn --fold 8", "--models", "--run board_out --port 4000"])
     boards.add_argument("--model", metavar="MODEL", help="model.nvnmd, or the folder that holds it")
     boards.add_argument("--models", action="store_true",
-                        help="instead print which boards take an unmodified DeePMD-kit model, by "
+                        help="print instead which boards fit an unmodified DeePMD-kit model, by "
                              "version and types; takes seconds")
     boards.add_argument("--run", metavar="DIR", type=Path, dest="program",
                         help="run the simulated board in this folder of `nvnmd build`")
     boards.add_argument("--host", metavar="ADDRESS", default="127.0.0.1",
-                        help="IPv4 address where it listens (default: 127.0.0.1, for programs of "
-                             "this machine only)")
+                        help="IPv4 address where --run listens (default: 127.0.0.1, for programs "
+                             "of this machine only)")
     boards.add_argument("--port", metavar="N", type=int, default=0,
-                        help="its TCP port (default: any that is free)")
+                        help="TCP port of --run (default: any that is free)")
     add_folds(boards)
     add_json(boards)
 
@@ -75,12 +76,14 @@ def add_commands(commands: Any) -> None:
     upload.add_argument("--board", choices=NAMES, default="sim", help="the board (default: sim)")
     upload.add_argument("--bitstream", metavar="F", type=Path, help="bitstream of `nvnmd build`")
     upload.add_argument("--model", metavar="MODEL", help="model.nvnmd, or the folder that holds it")
-    upload.add_argument("--cable", metavar="C", help="openFPGALoader's name of another cable")
+    upload.add_argument("--cable", metavar="C", help="another cable than the board's own, "
+                        "by openFPGALoader's name")
     upload.add_argument("--serial", metavar="S",
                         help="where the board's link is: a serial port, or HOST:PORT of a "
                              "simulated board (default: a simulated board of its own)")
     upload.add_argument("--flash", action="store_true",
-                        help="write the bitstream into the board's flash memory, to stay")
+                        help="write the bitstream into the board's flash memory, which keeps it "
+                             "without power")
     upload.add_argument("--dry-run", action="store_true", help="only say what would be done")
 
 

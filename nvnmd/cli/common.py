@@ -47,9 +47,9 @@ def add_overflow(parser: argparse.ArgumentParser) -> None:
 def add_mode(parser: argparse.ArgumentParser) -> None:
     """Add the option that chooses the words of the integer network: the graph's or a machine's."""
     parser.add_argument("--mode", choices=("graph", "machine"),
-                        help="whose words the integer network of version 1, SUB_VERSION 2, "
-                             "computes in: those of DeePMD-kit's graph, or a machine's (default: "
-                             "the graph's, if the model holds its numbers)")
+                        help="only for version 1, SUB_VERSION 2: the bits of DeePMD-kit's graph, "
+                             "or those of the hardware (machine) (default: graph, if the model "
+                             "holds its numbers)")
 
 
 def add_board(parser: argparse.ArgumentParser) -> None:
@@ -69,7 +69,7 @@ def add_backend(parser: argparse.ArgumentParser, ranks: bool = False) -> None:
                              "sim: the simulated hardware; board: a board (default: fixed)")
     if ranks:
         parser.add_argument("--board", metavar="WHERE", default="sim",
-                            help="the boards, one for each rank with commas between them: "
+                            help="the boards, one for each rank, separated by commas: "
                                  "HOST:PORT or a serial port; or sim, a simulated one of its own "
                                  "for each (default: sim)")
     else:

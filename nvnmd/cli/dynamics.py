@@ -63,51 +63,52 @@ def _add_md(commands: Any) -> None:
     parser.add_argument("--steps", metavar="N", type=positive, required=True,
                         help="steps of the whole run")
     parser.add_argument("--temperature", metavar="K", type=float,
-                        help="velocities are drawn for it at the start, the same ones for the same "
-                             "--seed; without it those of the structure count (nve only)")
+                        help="draw velocities for this temperature at the start, the same ones for "
+                             "the same --seed; without it (nve only) take those of the structure")
     parser.add_argument("--ensemble", choices=("nve", "langevin", "npt"), default="nve",
                         help="constant energy, Langevin thermostat, or constant pressure with the "
                              "shape of the cell kept (default: nve)")
     parser.add_argument("--dt", metavar="FS", type=float, default=0.5,
                         help="time step (default: 0.5 fs)")
     parser.add_argument("--pressure", metavar="BAR", type=float, default=0.0,
-                        help="of npt (default: 0)")
+                        help="pressure, with npt (default: 0)")
     parser.add_argument("--friction", metavar="1/PS", type=float, default=5.0,
-                        help="of the thermostat (default: 5)")
+                        help="friction of the thermostat (default: 5)")
     parser.add_argument("--barostat-time", metavar="PS", type=float, default=1.0,
-                        help="time constant of the volume (default: 1)")
+                        help="time constant of the volume, with npt (default: 1)")
     parser.add_argument("--every", metavar="N", type=positive, default=100,
                         help="steps between frames (default: 100)")
     parser.add_argument("--log-every", metavar="N", type=positive, default=10,
                         help="steps between lines of the log (default: 10)")
     parser.add_argument("--seed", metavar="N", type=int, default=1,
-                        help="of velocities and thermostat (default: 1)")
+                        help="seed of the random velocities and of the thermostat (default: 1)")
     parser.add_argument("--repeat", metavar="N", type=positive, nargs=3,
                         help="repeat the cell along its vectors")
     parser.add_argument("-o", "--output", metavar="PREFIX", default="md",
-                        help="of the files (default: md)")
+                        help="how the names of the files begin (default: md)")
     parser.add_argument("--restart", action="store_true", help="go on from PREFIX.state")
 
 
 def _add_relax(commands: Any) -> None:
     parser = add_command(
         commands, "relax", run_relax, summary="relax a structure, and its cell",
-        description="Move the atoms, and with --cell the cell, to where no force is left. Exit "
-                    "code 1 where the steps were not enough; the file is written all the same.",
+        description="Move the atoms, and with --cell the cell, until no force is larger than "
+                    "--fmax. The exit code is 1 if the steps were not enough; the file is "
+                    "written all the same.",
         examples=["POSCAR -m nvnmd_qnn -o relaxed.extxyz",
                   "POSCAR -m nvnmd_qnn --cell --fmax 0.01 -o CONTCAR"])
     parser.add_argument("structure", metavar="STRUCTURE",
                         help="a file that ASE reads; of several frames the last")
     add_model(parser)
     parser.add_argument("--fmax", metavar="EV/ANGSTROM", type=float, default=0.05,
-                        help="largest force that is left (default: 0.05)")
+                        help="largest force on an atom at the end (default: 0.05)")
     parser.add_argument("--steps", metavar="N", type=positive, default=500,
-                        help="at most (default: 500)")
+                        help="most steps to take (default: 500)")
     parser.add_argument("--cell", action="store_true", help="relax the cell, too")
     parser.add_argument("--pressure", metavar="BAR", type=float, default=0.0,
-                        help="on the cell (default: 0)")
+                        help="pressure on the cell, with --cell (default: 0)")
     parser.add_argument("--optimizer", choices=("FIRE", "LBFGS", "BFGS"), default="FIRE",
-                        help="of ASE (default: FIRE)")
+                        help="which of ASE's optimizers (default: FIRE)")
     parser.add_argument("-o", "--output", metavar="FILE", default="relaxed.extxyz",
                         help="where the result goes, in a format that ASE knows by the name "
                              "(default: relaxed.extxyz)")
@@ -121,13 +122,13 @@ def _add_deviation(commands: Any) -> None:
                     "mean, frame by frame, in the columns of DeePMD-kit's `dp model-devi`.",
         examples=["-m a/model.nvnmd b/model.nvnmd c/model.nvnmd -s frames -o model_devi.out"])
     parser.add_argument("-m", "--models", metavar="MODEL", nargs="+", required=True,
-                        help="two or more")
+                        help="two or more models, each as for `nvnmd test`")
     parser.add_argument("-s", "--system", metavar="SYSTEM", required=True,
                         help="a system, or a folder or file with systems below it")
     parser.add_argument("-o", "--output", metavar="FILE", default="model_devi.out",
-                        help="the table (default: model_devi.out)")
+                        help="the file to write (default: model_devi.out)")
     parser.add_argument("-f", "--frequency", metavar="N", type=positive, default=1,
-                        help="steps between two frames (default: 1)")
+                        help="MD steps between two frames, for the first column (default: 1)")
     add_backend(parser)
     add_mode(parser)
     add_overflow(parser)

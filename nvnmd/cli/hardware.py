@@ -79,7 +79,7 @@ def add_commands(commands: Any) -> None:
                            help="rtl: the accelerator alone; sim-board: behind the link, on the "
                                 "board that --board names (default: rtl)")
     simulate_.add_argument("--waves", action="store_true",
-                           help="record waveforms in the output folder (not of a board)")
+                           help="record waveforms in the output folder (not with --on sim-board)")
     add_board(simulate_)
     add_folds(simulate_)
     add_overflow(simulate_)
@@ -100,7 +100,8 @@ def add_folds(parser: argparse.ArgumentParser) -> None:
                              "features: fewer cycles take more multipliers")
     parser.add_argument("--fit-cols", metavar="N", type=positive,
                         help="columns of the fitting net's array of multipliers")
-    parser.add_argument("--fit-rows", metavar="N", type=positive, help="its rows")
+    parser.add_argument("--fit-rows", metavar="N", type=positive,
+                        help="rows of that array")
     parser.add_argument("--fit-atoms", metavar="N", type=positive,
                         help="atoms that take turns in the fitting net, a power of two")
 

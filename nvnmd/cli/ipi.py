@@ -19,20 +19,20 @@ def add_commands(commands: Any) -> None:
         examples=["-m nvnmd_qnn -t start.xyz --unix driver",
                   "-m nvnmd_qnn -t start.xyz --host node1 --port 31415"])
     parser.add_argument("-m", "--model", metavar="MODEL", required=True,
-                        help="what `nvnmd test` takes")
+                        help="a model, as for `nvnmd test`")
     parser.add_argument("-t", "--template", metavar="FILE", required=True,
-                        help="a structure that ASE reads, for the elements of the atoms; or "
-                             "elements with commas between them")
+                        help="a structure that ASE reads, for the elements of the atoms; or the "
+                             "elements, separated by commas")
     parser.add_argument("--unix", metavar="NAME",
                         help="name or path of a unix socket (i-PI's address)")
-    parser.add_argument("--host", default="localhost", help="of an inet socket (default: "
-                        "localhost)")
+    parser.add_argument("--host", default="localhost", help="host of an inet socket "
+                        "(default: localhost)")
     parser.add_argument("--port", type=positive, default=31415,
-                        help="of an inet socket (default: 31415)")
-    parser.add_argument("--open", action="store_true", help="open boundaries: i-PI's cell does "
-                        "not count")
+                        help="port of an inet socket (default: 31415)")
+    parser.add_argument("--open", action="store_true", help="open boundaries: ignore "
+                        "i-PI's cell")
     parser.add_argument("--wait", metavar="S", type=positive, default=30,
-                        help="how long to try to connect (default: 30)")
+                        help="seconds to try to connect (default: 30)")
     add_backend(parser)
     add_overflow(parser)
 

@@ -29,11 +29,11 @@ def add_commands(commands: Any) -> None:
     parser = add_command(
         commands, "lammps", run, summary="run a LAMMPS script with a model",
         description="Run a LAMMPS script. Its lines `pair_style nvnmd MODEL` (or deepmd) and "
-                    "`pair_coeff * *` are translated, all others are LAMMPS's; it keeps its own "
+                    "`pair_coeff * *` are translated; LAMMPS itself runs all others, with its own "
                     "neighbour lists. Units are metal or real.",
         examples=["in.lammps", "in.lammps -m nvnmd_qnn/model.nvnmd",
                   "in.lammps -m nvnmd_qnn -np 4"])
-    parser.add_argument("script", metavar="SCRIPT", help="as for LAMMPS")
+    parser.add_argument("script", metavar="SCRIPT", help="a LAMMPS input script")
     parser.add_argument("-m", "--model", metavar="MODEL",
                         help="model.nvnmd, the folder that holds it, a run folder of DeePMD-kit, "
                              "a model.pb (default: the one that pair_style names)")
@@ -41,7 +41,7 @@ def add_commands(commands: Any) -> None:
     parser.add_argument("-np", "--ranks", metavar="N", type=positive, default=1,
                         help="MPI ranks, each with an evaluator of its own (default: 1)")
     parser.add_argument("-v", "--var", metavar=("NAME", "VALUE"), nargs=2, action="append",
-                        default=[], help="a variable, as LAMMPS's -var")
+                        default=[], help="set a variable, like LAMMPS's -var")
     parser.add_argument("--log", metavar="FILE", default="log.lammps",
                         help="LAMMPS's log (default: log.lammps)")
     add_mode(parser)

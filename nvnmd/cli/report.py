@@ -42,7 +42,7 @@ def add_commands(commands: Any) -> None:
         examples=["lcurve nvnmd_demo", "budget nvnmd_demo -o figures --format pdf",
                   "tables nvnmd_qnn -s data/validation --json"])
     plot.add_argument("kind", choices=KINDS, help="which figures")
-    plot.add_argument("folder", metavar="DIR", help="as for report")
+    plot.add_argument("folder", metavar="DIR", help="a folder or a model, as for `nvnmd report`")
     plot.add_argument("-o", "--output", metavar="DIR", type=Path, default=Path("."),
                       help="folder for the files, which is made if missing (default: this one)")
     plot.add_argument("--format", choices=FORMATS, default="svg",

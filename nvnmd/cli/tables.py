@@ -40,7 +40,7 @@ def add_commands(commands: Any) -> None:
                         help="folder for the figures, which is made if missing (default: none are "
                              "drawn)")
     parser.add_argument("--format", choices=("svg", "png", "pdf"), default="svg",
-                        help="of the figures (default: svg)")
+                        help="form of the figures (default: svg)")
     add_json(parser)
 
 

@@ -55,8 +55,8 @@ def add_commands(commands: Any) -> None:
     qnn.add_argument("--restart", metavar="CKPT", type=Path,
                      help="continue a training exactly where this checkpoint was written")
     qnn.add_argument("--keep-last", action="store_true",
-                     help="take the weights of the last step even if errors did not fall, which "
-                          "otherwise keeps those of the continuous network")
+                     help="keep the weights of the last step even if the validation errors did "
+                          "not fall (default: then keep those of the continuous network)")
     _add_folder(qnn)
     add_overflow(qnn)
 
