@@ -51,5 +51,6 @@ def run(args: argparse.Namespace) -> int:
     if args.command is not None:
         log(f"{args.command}: {'works' if works else 'does not work'}")
     else:
-        log("every command works" if not lost else f"do not work: {', '.join(lost)}")
+        less = "" if all(part.works for part in parts) else ", but for the uses named above"
+        log(f"do not work: {', '.join(lost)}" if lost else f"every command works{less}")
     return 0 if works else 1

@@ -41,6 +41,21 @@ def test_a_missing_library(capsys, monkeypatch):
     assert doctor_json(capsys, "--for", "check")[0] == 0
 
 
+def test_a_library_that_no_command_needs_as_a_whole(capsys, monkeypatch):
+    # a use of `build`, say: the command works for other boards
+    monkeypatch.setattr(doctor, "PROGRAMS", {})
+    monkeypatch.setattr(doctor, "LIBRARIES", (doctor.Library("numpy", "numpy"),))
+    assert main(["doctor"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "every command works"
+    monkeypatch.setattr(doctor, "LIBRARIES", (
+        doctor.Library("numpy", "numpy"), doctor.Library("none", "no_such_module", "synth")))
+    monkeypatch.setitem(doctor.BETTER, "no_such_module", "bitstreams")
+    assert main(["doctor"]) == 0
+    assert capsys.readouterr().out.splitlines()[-2:] == [
+        "no_such_module: without it no bitstreams; pip install 'nvnmd[synth]'",
+        "every command works, but for the uses named above"]
+
+
 def test_a_broken_library(capsys, monkeypatch, tmp_path):
     (tmp_path / "broken_module.py").write_text("raise RuntimeError('made so')")
     monkeypatch.syspath_prepend(tmp_path)
