@@ -20,7 +20,7 @@ BAUD = 3_000_000
 def connect(target: str = "sim", *, baud: int = BAUD, size: str = DEFAULT,
             fold: int | None = None, fit_cols: int | None = None, fit_rows: int | None = None,
             fit_atoms: int | None = None, directory: Path | None = None) -> Board:
-    """Open a board: a context, which gives it back.
+    """Open a board, as a context manager that releases it at its end.
 
     Parameters
     ----------
@@ -28,12 +28,12 @@ def connect(target: str = "sim", *, baud: int = BAUD, size: str = DEFAULT,
         ``sim``: a simulated board of its own, started with the first model. ``HOST:PORT``: a
         simulated board that runs. Anything with a slash: the name of a serial port.
     baud : int
-        Of a serial port.
+        Bits per second of a serial port.
     size : str
         Preset (`nvnmd.hdl.presets`) of the board that ``sim`` starts; every other board is as it
         was built.
     fold, fit_cols, fit_rows, fit_atoms : int, optional
-        What is chosen otherwise than in the preset.
+        Each replaces a part of the preset.
     directory : Path, optional
         Where simulators are kept; by default in the user's cache.
 
@@ -44,7 +44,7 @@ def connect(target: str = "sim", *, baud: int = BAUD, size: str = DEFAULT,
     Raises
     ------
     InputError
-        The target is none of these.
+        The target has none of these forms.
     LinkError
         No board answers there, or another client has it.
 

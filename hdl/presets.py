@@ -25,7 +25,7 @@ class Preset:
     fold, fit_cols, fit_rows, fit_atoms : int
         See `AcceleratorConfig`.
     weights_once : bool
-        The same; not where more rows than one are asked for.
+        See `AcceleratorConfig`; ignored if more than one row is asked for.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Preset:
         model : Model
             Gives the sizes.
         **changes
-            Fields of `AcceleratorConfig` that are chosen otherwise; None: as the preset has it.
+            Fields of `AcceleratorConfig` that replace those of the preset; None keeps the preset's.
         """
         chosen: dict[str, Any] = {
             "fold": min(self.fold, model.m1),

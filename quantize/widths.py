@@ -37,7 +37,7 @@ class Widths:
     Raises
     ------
     ValueError
-        A width is none of these; it says which, and what was expected.
+        A width is outside of its range; the message says which, and what was expected.
     """
 
     flt_frac: int = FLT.frac_bits

@@ -41,7 +41,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
                         help="list neighbours this far beyond the cut-off and keep the list while "
                              "it holds; the results have the same bits (default: 1)")
     parser.add_argument("--strict", action="store_true",
-                        help="an atom outside of what the training saw is an error")
+                        help="an atom nearer to another than any in training is an error")
     add_mode(parser)
     add_overflow(parser)
 

@@ -61,7 +61,8 @@ def add_commands(commands: Any) -> None:
                              ".f.out, .v.out and .v_peratom.out")
     add_backend(parser)
     parser.add_argument("--strict", action="store_true",
-                        help="an atom outside of what the training saw is an error, not a warning")
+                        help="an atom nearer to another than any in training is an error, "
+                             "not a warning")
     add_mode(parser)
     add_overflow(parser)
     add_json(parser)

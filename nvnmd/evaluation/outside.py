@@ -1,4 +1,4 @@
-"""Atoms outside what a model's training saw: a line about them, and where it is an error."""
+"""Atoms nearer to each other than any in the training data: a warning in one line, or an error."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def outside_line(network: Model | FloatNetwork, predictions: Sequence[Prediction
     Parameters
     ----------
     network : Model or FloatNetwork
-        Whose training counts.
+        The model, which knows the smallest distances of its training data.
     predictions : sequence of Prediction
-        What it said.
+        What the model computed.
     """
     seen = getattr(network, "seen", None)
     flags = [found.outside for found in predictions if found.outside is not None]

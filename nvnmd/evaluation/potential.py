@@ -134,10 +134,10 @@ class Potential:
         mode : {"graph", "machine"}, optional
             Only version 1, SUB_VERSION 2, has two: whether `fixed` computes the words of
             DeePMD-kit's graph and of the trainer, which divides by the deviations in binary64, or
-            those of a machine. The graph's by default, where the model holds its numbers.
-
+            those of the hardware (machine). Default: the graph's, if the model holds its numbers.
         strict : bool
-            Whether an atom outside of what the training saw (`Prediction.outside`) is an error.
+            Whether an atom with a neighbour nearer than any in the training data
+            (`Prediction.outside`) is an error.
 
         Returns
         -------
@@ -152,7 +152,7 @@ class Potential:
             An atom has too many neighbours, with ``overflow="error"``.
         RangeError
             A value leaves the number format that the hardware gives it, or, with `strict`, an atom
-            what the training saw.
+            has a neighbour nearer than any in the training data.
         ToolMissingError
             The backend `sim` lacks a program.
         """

@@ -59,7 +59,7 @@ class NVNMD(Calculator):
     mode : {"graph", "machine"}, optional
         See `Potential.evaluate`.
     strict : bool
-        Whether an atom outside of what the training saw is an error.
+        Whether an atom with a neighbour nearer than any in the training data is an error.
 
     Raises
     ------

@@ -52,13 +52,14 @@ class Settings:
         Constant energy (velocity Verlet), constant temperature (Langevin), or constant pressure
         (Langevin for atoms and for the volume, shape kept; ASE's `LangevinBAOAB`).
     timestep : float
-        In fs.
+        Time step in fs.
     temperature : float or None
-        In K; velocities are drawn for it at the start. None keeps the structure's (`nve` only).
+        Temperature in K, for which velocities are drawn at the start. None keeps those of the
+        structure (`nve` only).
     pressure : float
-        In bar, for `npt`.
+        Pressure in bar, for `npt`.
     friction : float
-        Of the Langevin thermostat in 1/ps.
+        Friction of the Langevin thermostat in 1/ps.
     barostat_time : float
         Time constant of the volume in ps.
     every : int
@@ -66,7 +67,7 @@ class Settings:
     log_every : int
         Steps between two lines of the log.
     seed : int
-        Of velocities and thermostat.
+        Seed of the random velocities and of the thermostat.
     """
 
     ensemble: str = "nve"
