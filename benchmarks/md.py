@@ -5,7 +5,8 @@
         [--threads 1] [--backends fixed float] [--lmp LMP --qnn-graph Q.pb --cnn-graph C.pb]
     python benchmarks/md.py size --model M --system S [--atoms 100000] [--steps 100]
     python benchmarks/md.py drift --model M --system S [--backends float fixed] [--ps 20]
-        [--temperature 300] [--equilibrate 1]
+        [--temperature 300] [--equilibrate 1] [--atoms 64]
+        [--run RUN --backends float vendor octave]
     python benchmarks/md.py rdf --model M --system S [--pairs O-O O-H H-H] [--seeds 5] [--ps 20]
         [--equilibrate 5] [--temperature 330]
 
@@ -14,8 +15,9 @@ repeated. `agree` compares energy, forces and stress of ASE, LAMMPS (1 and 2 ran
 driver with `evaluate`. `speed` runs the same LAMMPS script with `nvnmd lammps` and, where given,
 with the `lmp` of an environment that has `deepmd-kit[cpu,lmp]`, and divides LAMMPS's own loop times
 by atoms and steps. `size` prints the peak memory of such a run. `drift` takes velocities for the
-temperature from a Langevin run and then runs NVE with every backend from the same state: the slope
-of the energy by least squares, its error from the slopes of five parts.
+temperature from a Langevin run of `float` and then runs NVE with every backend from the same state:
+the slope of the energy by least squares, its error from the slopes of five parts. `vendor` and
+`octave` are the integer network with tables of that layout, made of the weights in RUN/nvnmd_cnn.
 `rdf` compares the pair distributions of `fixed` and `float` runs with those of two halves of
 `float` runs, drawn again and again.
 """
@@ -223,18 +225,40 @@ def size(args: argparse.Namespace) -> None:
     speed(args)
 
 
+def calculator(args: argparse.Namespace, name: str) -> Any:
+    """ASE's calculator of a backend, or of the integer network with tables of a layout."""
+    from nvnmd.integrations.ase import NVNMD
+    from nvnmd.quantize.table_layout import LAYOUTS
+
+    if name not in LAYOUTS:
+        return NVNMD(args.model, name)
+    if args.run is None:
+        raise SystemExit(f"{name}: expected --run with a folder that has nvnmd_cnn")
+    from nvnmd.deepmd.files import read_dict
+    from nvnmd.deepmd.tables import tables_of_weights
+    from nvnmd.deepmd.weights import from_deepmd
+    from nvnmd.evaluation.potential import Potential
+    from nvnmd.inputs.read import load_input
+    from nvnmd.mapping.freeze import freeze_model
+
+    folder = Path(args.run) / "nvnmd_cnn"
+    config = load_input(folder / "train.json", find_systems=False)
+    weights = from_deepmd(read_dict(folder / "weight.npy"), "weight.npy")
+    radii = config.descriptor.rcut, config.descriptor.rcut_smth
+    return NVNMD(Potential(freeze_model(
+        weights, tables_of_weights(weights, *radii, name=name), config)))
+
+
 def equilibrated(args: argparse.Namespace, backend: str, seed: int, ps: float) -> Any:
     """The structure after a Langevin run."""
     from ase import units
     from ase.md.langevin import Langevin
     from ase.md.velocitydistribution import Stationary, thermalize_momenta
 
-    from nvnmd.integrations.ase import NVNMD
-
-    atoms = structure(args)
+    atoms = structure(args, args.atoms)
     rng = np.random.default_rng(seed)
     thermalize_momenta(atoms, args.temperature, rng=rng)
-    atoms.calc = NVNMD(args.model, backend)
+    atoms.calc = calculator(args, backend)
     Langevin(atoms, args.dt * units.fs, temperature_K=args.temperature,
              friction=0.01 / units.fs, rng=rng, fixcm=False).run(int(ps * 1e3 / args.dt))
     Stationary(atoms)
@@ -246,13 +270,11 @@ def drift(args: argparse.Namespace) -> None:
     from ase import units
     from ase.md.verlet import VelocityVerlet
 
-    from nvnmd.integrations.ase import NVNMD
-
-    start = equilibrated(args, args.backends[0], args.seed, args.equilibrate)
+    start = equilibrated(args, "float", args.seed, args.equilibrate)
     steps = int(args.ps * 1e3 / args.dt)
     for backend in args.backends:
         atoms = start.copy()
-        atoms.calc = NVNMD(args.model, backend)
+        atoms.calc = calculator(args, backend)
         run = VelocityVerlet(atoms, args.dt * units.fs)
         energy, temperature = [atoms.get_total_energy()], []
         for _ in range(steps):
@@ -349,6 +371,8 @@ def main() -> None:
             one.add_argument("--seed", type=int, default=1)
             one.add_argument("--seeds", type=int, default=5)
             one.add_argument("--every", type=int, default=40)
+            one.add_argument("--atoms", type=int)
+            one.add_argument("--run")
             one.add_argument("--pairs", nargs="+", default=["O-O", "O-H", "H-H"])
     args = parser.parse_args()
     args.work(args)
