@@ -32,7 +32,8 @@ h3{font-size:1rem;margin:1.2rem 0 .3rem}
 h1,h2,h3,p,code,summary,figcaption{overflow-wrap:anywhere}
 /* paths and digests break where they must; a table of many columns scrolls instead */
 td:nth-child(-n+2):last-child{overflow-wrap:anywhere}
-td:first-child:nth-last-child(2){overflow-wrap:anywhere}
+td:first-child:nth-last-child(2),td:nth-child(2):nth-last-child(2),td:nth-child(3):last-child{
+ overflow-wrap:anywhere}
 p,figcaption{max-width:46rem}
 .dim,figcaption{color:var(--dim);font-size:.9rem}
 nav{padding-top:.4rem;padding-bottom:.4rem}
@@ -52,6 +53,7 @@ th,td{text-align:left;padding:.25rem .7rem .25rem 0;border-bottom:1px solid var(
  vertical-align:top}
 td:first-child,th:first-child{min-width:5.5rem}
 th.n,td.n{text-align:right}
+th.n{min-width:4.5rem}
 td.n,span.n{white-space:nowrap}
 code{font-family:ui-monospace,"DejaVu Sans Mono",monospace;font-size:.85rem}
 summary{cursor:pointer;padding:.3rem 0}
