@@ -18,7 +18,7 @@ from nvnmd.boards.link.endpoint import EchoBoard
 from nvnmd.boards.link.session import Session
 from nvnmd.boards.link.transport import LinkError, TcpTransport
 from nvnmd.hdl.params import AcceleratorConfig
-from nvnmd.hdl.verilog import to_verilog
+from nvnmd.hdl.verilog import cached_verilog, to_verilog
 from nvnmd.sim.simulators import Program, build_simulator
 
 TOP = "nvnmd_board"
@@ -41,7 +41,9 @@ def echo_program(words: int, directory: Path | None = None) -> Path:
 
 @cache
 def _board_verilog(cfg: AcceleratorConfig) -> str:
-    return to_verilog(FlatBoard(LinkedAccelerator(cfg, WORDS, WORDS)), TOP)
+    return cached_verilog(
+        f"{TOP}, {WORDS} words, {cfg!r}",
+        lambda: to_verilog(FlatBoard(LinkedAccelerator(cfg, WORDS, WORDS)), TOP))
 
 
 def _program(verilog: str, directory: Path | None) -> Path:

@@ -119,7 +119,7 @@ public:
                   << "\"}" << std::endl;
     }
 
-    // Moves bytes; waits for some if nothing is at work. False at the end of standard input.
+    // Moves bytes; waits for some, or for room, if nothing is at work. False at the end of standard input.
     bool look(std::deque<unsigned char>& in, std::deque<unsigned char>& out, bool idle) {
         pollfd fds[3] = {{0, POLLIN, 0}, {listener_, POLLIN, 0}, {client_, 0, 0}};
         if (in.size() < ROOM) fds[2].events |= POLLIN;
@@ -264,7 +264,7 @@ int main(int argc, char** argv) {
     Outside outside(argv[1], std::atoi(argv[2]));
     std::uint64_t next_in = 0, next_out = 0;
     int quiet = 0;  // cycles in which nothing was at work
-    while (outside.look(in, out, quiet >= QUIET && out.empty())) {
+    while (outside.look(in, out, quiet >= QUIET)) {
         for (int k = 0; k < CYCLES; ++k) {
             const std::uint64_t now = clock.cycles();
             top.rx_valid = !in.empty() && now >= next_in;

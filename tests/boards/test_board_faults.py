@@ -100,7 +100,8 @@ def test_a_broken_check_is_caught(monkeypatch):
         with BoardProcess(echo_file()) as process:
             link = FaultyTransport(process.connect(), 0.0, seed=5)
             session = Session(link, **OPTIONS)
-            link._rate = 1 / 60
+            # about two faults a reply: one in six comes whole, one in three has flipped bits alone
+            link._rate = 1 / 150
             link._next["in"] = 5
             for _ in range(40):
                 sent = rng.randbytes(4 * ECHO_WORDS)

@@ -11,6 +11,7 @@ import pytest
 
 pytest.importorskip("amaranth")
 
+from nvnmd.boards import simulated
 from nvnmd.hdl import verilog
 from nvnmd.hdl.params import AcceleratorConfig
 
@@ -52,6 +53,31 @@ def test_kept_until_something_changes(written, tmp_path, monkeypatch):
                         lambda name: "0.6" if name == "amaranth" else version(name))
     assert text_of(cfg) == text and len(written) == 4
     assert len(list((tmp_path / "verilog").glob("*.v.gz"))) == 4
+
+
+def test_a_board_is_kept_too(monkeypatch, tmp_path):
+    """The simulated board's text is written once for all processes; other sizes are another's."""
+    calls: list[int] = []
+
+    def to_verilog(board, name):
+        calls.append(board.cfg.fold)
+        return f"module {name}; // {board.cfg.fold}"
+
+    monkeypatch.setenv("NVNMD_CACHE", str(tmp_path))
+    monkeypatch.setattr(simulated, "to_verilog", to_verilog)
+    monkeypatch.setattr(simulated, "FlatBoard", lambda board: board)
+    monkeypatch.setattr(simulated, "LinkedAccelerator", lambda cfg, *_: SimpleNamespace(cfg=cfg))
+
+    def text(cfg):
+        # as a new process would ask for it
+        return simulated._board_verilog.__wrapped__(cfg)
+
+    cfg = AcceleratorConfig()
+    other = replace(cfg, fold=16)
+    assert text(cfg) == text(cfg) == "module nvnmd_board; // 32" and calls == [32]
+    assert text(other) == "module nvnmd_board; // 16" and calls == [32, 16]
+    monkeypatch.setattr(simulated, "WORDS", 64)
+    assert text(other) == "module nvnmd_board; // 16" and calls == [32, 16, 16]
 
 
 @pytest.mark.parametrize("damage", [

@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from support.golden_data import load_fixture, load_folder
-from support.rtl_cases import check_lint
+from support.random_type_models import random_type_model
+from support.rtl_cases import check_lint, many_type_sizes, small_accelerator
 
 from nvnmd.evaluation.potential import Potential
 from nvnmd.evaluation.simulate import choose_atoms
@@ -101,9 +102,18 @@ def test_gete(name, shared, tmp_path):
     assert np.array_equal(rtl.deriv, deriv)
 
 
-@pytest.mark.parametrize("changes", [
-    {}, {"fold": 8, "fit_cols": 64, "trace": True}, {"version": 1, "ntypes": 32, "fold": 16},
-])
-def test_lint(changes, tmp_path):
+def many_types():
+    """The accelerator of 32 types, with taps, that the tests of version 1 build."""
+    model = random_type_model(np.random.default_rng(32), 32, nnei=24)
+    return replace(small_accelerator(model, **many_type_sizes(1)), trace=True)
+
+
+# accelerators that other tests build, too, so that their Verilog is written once
+@pytest.mark.parametrize("accelerator", [
+    lambda: config_for(load_fixture(128).model),
+    lambda: config_for(load_fixture(256).model, fold=8, fit_cols=128),
+    many_types,
+], ids=["changes0", "changes1", "changes2"])
+def test_lint(accelerator, tmp_path):
     """The generated Verilog is clean under every lint class but those named in the file."""
-    check_lint(replace(config_for(load_fixture(128).model), **changes), tmp_path)
+    check_lint(accelerator(), tmp_path)

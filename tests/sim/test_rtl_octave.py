@@ -58,7 +58,7 @@ def near_and_far(model, atoms):
 @pytest.mark.parametrize("version", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_every_stage_agrees(version, work):
     model = octave_model(version)
-    cfg = replace(small_accelerator(model), trace=True)
+    cfg = replace(small_accelerator(model, fold=8), trace=True)
     assert cfg.octave and len(cfg.u_segments) == 9 and cfg.s_segments == ((-4, 256),)
     atoms = (random_atoms(model, [[0, 0, 0], [1, 0, 0], [3, 4, 2], [0, 5, 0], [9, 12, 5]])
              if version == 0 else mixed_atoms(model, [0, 1, 9, 5, model.nnei]))

@@ -34,7 +34,8 @@ def proof_of(ntypes, counts, work, **changes):
 
 @pytest.fixture(scope="module")
 def proof(work):
-    return proof_of(3, COUNTS, work)
+    """One channel per cycle: the accelerator of `test_many_types` with 15."""
+    return proof_of(15, COUNTS, work, fold=8)
 
 
 class TestStages(StageTests):
@@ -48,8 +49,8 @@ def test_corner_displacements(proof):
     rij[:, :4] = near
     mask = np.zeros(rij.shape[:2], dtype=bool)
     mask[:, :4] = True
-    kinds = np.broadcast_to(np.arange(proof.model.nnei) % 3, mask.shape)
-    corner = replace(proof, atoms=Atoms(np.arange(len(near)) % 3, rij, mask, kinds))
+    kinds = np.broadcast_to(np.arange(proof.model.nnei) % 15, mask.shape)
+    corner = replace(proof, atoms=Atoms(np.arange(len(near)) % 15, rij, mask, kinds))
     corner.check(corner.evaluate("corner", {"taps": list(STAGES)}), "run")
 
 
@@ -57,17 +58,17 @@ def test_corner_displacements(proof):
 def test_many_types(ntypes, fold, work):
     """One channel per cycle, and all at once (and atoms that take turns in the fitting net)."""
     rng = np.random.default_rng(ntypes)
-    proof = proof_of(ntypes, rng.integers(0, 51, 2 * ntypes).tolist(), work, fold=fold, fit_cols=16,
-                     fit_rows=4, fit_atoms=2 if fold == 1 else 1)
+    proof = proof_of(ntypes, rng.integers(0, 51, 2 * ntypes).tolist(), work, fold=fold,
+                     **({"fit_rows": 2, "fit_atoms": 2} if fold == 1 else {}))
     proof.check(proof.evaluate(f"types{ntypes}", {"taps": list(STAGES)}), "run")
 
 
 def test_simulate_says_whose_words_it_holds(proof, tmp_path):
     rng = np.random.default_rng(6)
-    model = switched_model(np.random.default_rng(3), 3)
-    cell = rattled(rng, [0, 2, 2, 0, 2, 0, 2, 0])
-    hood = build_neighborhood(cell.coord, cell.box, cell.types, model.sel, model.rcut, ntypes=3)
-    cfg = replace(small_accelerator(model), trace=True)
+    model = switched_model(np.random.default_rng(15), 15)
+    cell = rattled(rng, [0, 2, 2, 0, 14, 0, 2, 0])
+    hood = build_neighborhood(cell.coord, cell.box, cell.types, model.sel, model.rcut, ntypes=15)
+    cfg = replace(small_accelerator(model, fold=8), trace=True)
     assert cfg == proof.cfg
     found = simulate_hood(model, hood, cfg, tmp_path, log=lambda _: None)
     assert found.problems == ()

@@ -13,6 +13,7 @@ from support.random_type_models import random_type_model
 from support.rtl_cases import (
     Proof,
     corner_displacements,
+    many_type_sizes,
     mixed_atoms,
     outcome,
     small_accelerator,
@@ -104,8 +105,8 @@ def test_many_types(ntypes, fold, work):
     """Every type as centre and as neighbour; one channel per cycle, and all at once (and atoms
     that take turns in the fitting net)."""
     rng = np.random.default_rng(ntypes)
-    proof = proof_of(ntypes, rng.integers(0, 25, 2 * ntypes).tolist(), work, fold=fold, fit_cols=16,
-                     fit_rows=4, **({"fit_atoms": 2, "store_neighbors": 256} if fold == 1 else {}))
+    proof = proof_of(ntypes, rng.integers(0, 25, 2 * ntypes).tolist(), work,
+                     **many_type_sizes(fold))
     assert proof.cfg.ntypes == 1 << (ntypes - 1).bit_length()
     atoms = proof.atoms
     for kinds in (atoms.center_types, atoms.neighbor_types[atoms.mask]):

@@ -42,6 +42,14 @@ def small_accelerator(model: Model, **changes):
     return config_for(model, **({"fold": 2, "fit_cols": 4, "store_neighbors": 128} | changes))
 
 
+def many_type_sizes(fold: int) -> dict[str, int]:
+    """Sizes of version 1's accelerators for many types: one channel per cycle (fold 8), where
+    neighbours or the fitting net set the pace, or all at once and atoms that take turns."""
+    if fold == 1:
+        return {"fold": 1, "fit_rows": 2, "fit_atoms": 2, "store_neighbors": 256}
+    return {"fold": fold, "fit_cols": 16, "fit_rows": 4}
+
+
 def _random_places(rng, model: Model, n: int, low: float) -> np.ndarray:
     direction = rng.normal(size=(n, model.nnei, 3))
     direction /= np.linalg.norm(direction, axis=2, keepdims=True)
