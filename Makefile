@@ -29,7 +29,7 @@ types: $(VENV)/.wheel
 	cd $(VENV) && bin/mypy --config-file ../pyproject.toml -p nvnmd
 
 unit: $(VENV)/.wheel
-	$(BIN)/pytest -n 2 --dist loadfile -m "not slow and not peer"
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not peer"
 
 # every command block of the tutorial and the how-to pages, run in a scratch folder
 docs-check: $(VENV)/.wheel
@@ -37,7 +37,7 @@ docs-check: $(VENV)/.wheel
 
 # for the loop while working: all but the tests that train or build gateware
 quick: lint types
-	$(BIN)/pytest -n 2 --dist loadfile -m "not slow and not peer" --quick
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not peer" --quick
 
 # heavier proofs
 slow: $(VENV)/.wheel

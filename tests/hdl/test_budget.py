@@ -34,7 +34,7 @@ def test_budget_is_what_the_netlist_holds(version, units):
     """Every `$mul` and every memory of the netlist of a unit: an independent count."""
     model = random_type_model(np.random.default_rng(5), 3) if version else small_model()
     # a family whose products synthesis splits: the netlist has them whole
-    cfg = small_accelerator(model, family=ULTRASCALE.name)
+    cfg = small_accelerator(model, fold=4, family=ULTRASCALE.name)
     counted = count_budget(cfg)
     for name in units:
         text = rtlil.convert(UNITS[name](cfg), name="unit", emit_src=False)
