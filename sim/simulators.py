@@ -35,8 +35,8 @@ _BUILD_ARGS = ("-cc", "--exe", "--prefix", "Vtop", "-Wno-fatal", "-Wno-lint",
                "-Wno-style", "-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert",
                "--timescale", "1ns/1ps")
 _BENCH_ARGS = ("--vpi",)
-# What runs in every cycle is optimised, what runs once is compiled quickly. Of the accelerator of the
-# tests, -Og compiles in half the time of -O1 and runs 4 to 11 % slower, -O0 five times slower.
+# What runs in every cycle is optimised, what runs once is compiled quickly. Of the accelerator of
+# the tests, -Og compiles in half the time of -O1 and runs 4 to 11 % slower, -O0 five times slower.
 _PROGRAM_VARIABLES = ("OPT_FAST=-Og", "OPT_SLOW=-O0", "OPT_GLOBAL=-O2")
 _BENCH_VARIABLES = ("OPT_FAST=-Og", "OPT_SLOW=-O0", "OPT_GLOBAL=-O1")
 HARNESS = Path(__file__).resolve().parent / "harness"
