@@ -17,9 +17,9 @@ with the `lmp` of an environment that has `deepmd-kit[cpu,lmp]`, and divides LAM
 by atoms and steps. `size` prints the peak memory of such a run. `drift` takes velocities for the
 temperature from a Langevin run of `float` and then runs NVE with every backend from the same state:
 the slope of the energy by least squares, its error from the slopes of five parts, and from a line
-through the means of 20 parts (smaller, and right where a part is longer than what the energy
-remembers: 1 ps on water). `vendor` and `octave` are the integer network with tables of that layout,
-made of the weights in RUN/nvnmd_cnn.
+through the means of eight parts (smaller, and right where a part is longer than what the energy
+remembers: on water neighbouring parts of 1 ps are correlated, those of 2.5 ps hardly). `vendor` and
+`octave` are the integer network with tables of that layout, made of the weights in RUN/nvnmd_cnn.
 `rdf` compares the pair distributions of `fixed` and `float` runs with those of two halves of
 `float` runs, drawn again and again.
 """
@@ -288,11 +288,11 @@ def drift(args: argparse.Namespace) -> None:
         slope = np.polyfit(t, e, 1)[0]
         parts = [np.polyfit(a, b, 1)[0] for a, b in zip(
             np.array_split(t, 5), np.array_split(e, 5), strict=True)]
-        line_error = error_of_line(t, e, 20)
+        line_error = error_of_line(t, e, 8)
         print(f"{backend}: {len(atoms)} atoms, {steps * args.dt * 1e-3:g} ps, dt {args.dt:g} fs, "
               f"{np.mean(temperature):.0f} K: drift {slope:.2f} ± "
               f"{np.std(parts, ddof=1) / np.sqrt(5):.2f} (five slopes) ± {line_error:.2f} "
-              f"(20 means) meV/atom/ns, fluctuation "
+              f"(eight means) meV/atom/ns, fluctuation "
               f"{np.std(e - np.polyval(np.polyfit(t, e, 1), t)):.4f} meV/atom", flush=True)
 
 
