@@ -1,4 +1,4 @@
-"""Molecular dynamics: agreement of engines, speed beside DeePMD-kit's LAMMPS, size, drift, RDF.
+"""Molecular dynamics: agreement of engines, speed beside DeePMD-kit's LAMMPS, size, drift.
 
     python benchmarks/md.py agree --model M --system S
     python benchmarks/md.py speed --model M --system S [--atoms 4096] [--steps 50] [--ranks 1 2]
@@ -7,8 +7,6 @@
     python benchmarks/md.py drift --model M --system S [--backends float fixed] [--ps 20]
         [--temperature 300] [--equilibrate 1] [--atoms 64]
         [--run RUN --backends float vendor octave]
-    python benchmarks/md.py rdf --model M --system S [--pairs O-O O-H H-H] [--seeds 5] [--ps 20]
-        [--equilibrate 5] [--temperature 330]
 
 M is what `nvnmd.load_model` reads and S a system of DeePMD-kit's layout, whose first frame is
 repeated. `agree` compares energy, forces and stress of ASE, LAMMPS (1 and 2 ranks) and i-PI's
@@ -20,8 +18,7 @@ the slope of the energy by least squares, its error from the slopes of five part
 through the means of eight parts (smaller, and right where a part is longer than what the energy
 remembers: on water neighbouring parts of 1 ps are correlated, those of 2.5 ps hardly). `vendor` and
 `octave` are the integer network with tables of that layout, made of the weights in RUN/nvnmd_cnn.
-`rdf` compares the pair distributions of `fixed` and `float` runs with those of two halves of
-`float` runs, drawn again and again.
+Pair distributions: `pair_distributions.py`.
 """
 
 from __future__ import annotations
@@ -303,60 +300,12 @@ def error_of_line(t: np.ndarray, e: np.ndarray, parts: int) -> float:
     return float(np.sqrt(rest @ rest / (parts - 2) / np.square(x - x.mean()).sum()))
 
 
-def distribution(frames: list[Any], pair: str, bins: np.ndarray) -> np.ndarray:
-    """g(r) of a pair of elements over frames of one cell."""
-    first, second = pair.split("-")
-    total = np.zeros(len(bins) - 1)
-    for atoms in frames:
-        symbols = np.array(atoms.get_chemical_symbols())
-        a, b = np.flatnonzero(symbols == first), np.flatnonzero(symbols == second)
-        d = atoms.positions[a][:, None] - atoms.positions[b][None]
-        fractional = d @ np.linalg.inv(atoms.cell[:])
-        r = np.linalg.norm((fractional - np.rint(fractional)) @ atoms.cell[:], axis=2)
-        found = np.histogram(r[r > 1e-6], bins)[0]
-        pairs = len(a) * len(b) - (len(a) if first == second else 0)
-        shells = 4 * np.pi / 3 * np.diff(bins**3)
-        total += found * atoms.get_volume() / shells / pairs
-    return total / len(frames)
-
-
-def rdf(args: argparse.Namespace) -> None:
-    """Pair distributions of `fixed` against `float`, with the spread of `float` alone."""
-    from ase import units
-    from ase.md.langevin import Langevin
-
-    bins = np.linspace(0.5, 6.0, 111)
-    found: dict[str, dict[str, list[np.ndarray]]] = {"float": {}, "fixed": {}}
-    for backend, seed in itertools.product(found, range(args.seeds)):
-        atoms = equilibrated(args, backend, seed, args.equilibrate)
-        run = Langevin(atoms, args.dt * units.fs, temperature_K=args.temperature,
-                       friction=0.002 / units.fs, rng=np.random.default_rng(100 + seed),
-                       fixcm=False)
-        frames = []
-        for _ in range(int(args.ps * 1e3 / args.dt / args.every)):
-            run.run(args.every)
-            frames.append(atoms.copy())
-        for pair in args.pairs:
-            found[backend].setdefault(pair, []).append(distribution(frames, pair, bins))
-        print(f"{backend}, seed {seed}: {len(frames)} frames", flush=True)
-    rng = np.random.default_rng(1)
-    for pair in args.pairs:
-        a, b = (np.array(found[backend][pair]) for backend in ("float", "fixed"))
-        largest = np.abs(a.mean(axis=0) - b.mean(axis=0)).max()
-        drawn = [np.abs(a[rng.integers(0, len(a), len(a))].mean(axis=0)
-                        - a[rng.integers(0, len(a), len(a))].mean(axis=0)).max()
-                 for _ in range(2000)]
-        print(f"{pair}: largest difference of g(r) {largest:.3f}; two sets of float, drawn again: "
-              f"95 % below {np.quantile(drawn, 0.95):.3f}", flush=True)
-
-
 def main() -> None:
     """Run one of the measurements."""
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True)
-    for name, work in (("agree", agree), ("speed", speed), ("size", size), ("drift", drift),
-                       ("rdf", rdf)):
+    for name, work in (("agree", agree), ("speed", speed), ("size", size), ("drift", drift)):
         one = commands.add_parser(name)
         one.set_defaults(work=work)
         one.add_argument("--model", required=True)
@@ -376,15 +325,12 @@ def main() -> None:
         elif name != "agree":
             one.add_argument("--backends", nargs="+", default=["float", "fixed"])
             one.add_argument("--ps", type=float, default=20.0)
-            one.add_argument("--equilibrate", type=float, default=1.0 if name == "drift" else 5.0)
+            one.add_argument("--equilibrate", type=float, default=1.0)
             one.add_argument("--temperature", type=float, default=300.0)
             one.add_argument("--dt", type=float, default=0.5)
             one.add_argument("--seed", type=int, default=1)
-            one.add_argument("--seeds", type=int, default=5)
-            one.add_argument("--every", type=int, default=40)
             one.add_argument("--atoms", type=int)
             one.add_argument("--run")
-            one.add_argument("--pairs", nargs="+", default=["O-O", "O-H", "H-H"])
     args = parser.parse_args()
     args.work(args)
 

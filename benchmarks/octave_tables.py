@@ -2,11 +2,12 @@
 
     python benchmarks/quality.py --system water --data DATA/water --sides nvnmd --work WORK
     python benchmarks/octave_tables.py WORK/water/nvnmd_seed1_steps4000 --data WORK/water/data/held
+    python benchmarks/octave_tables.py nvnmd_demo --data nvnmd_demo/data/validation
 
-The folder is a run of `quality.py`. For each layout: the integer network's forces and energies
-minus those of the continuous network of the same weights, over the frames held back; bits of the
-tables of one type; time and memory of an evaluation. Times of the layouts alternate, so that their
-ratios hold on a busy machine, too.
+The folder is a run of `quality.py`, or of `nvnmd demo`. For each layout: the integer network's
+forces and energies minus those of the continuous network of the same weights, over the frames held
+back; bits of the tables of one type; time and memory of an evaluation. Times of the layouts
+alternate, so that their ratios hold on a busy machine, too.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ def models_of(folder: Path) -> dict:
     from nvnmd.inputs.read import load_input
     from nvnmd.mapping.freeze import freeze_model
 
-    config = load_input(folder / "cnn.json", find_systems=False)
+    documents = [folder / name for name in ("cnn.json", "input_cnn.json")]
+    config = load_input(next(file for file in documents if file.exists()), find_systems=False)
     weights = from_deepmd(read_dict(folder / "nvnmd_cnn" / "weight.npy"), "weight.npy")
     radii = config.descriptor.rcut, config.descriptor.rcut_smth
     return {name: freeze_model(weights, tables_of_weights(weights, *radii, name=name), config)

@@ -176,8 +176,8 @@ def s_layout(
     coarse : float
         The vendor's coarse step.
     name : str
-        ``"vendor"``: one unit in 256 rows, and 256 coarse rows. Else one segment of rows of 1/16:
-        256, or 512 if `reach` is beyond 16.
+        ``"vendor"``: one unit in 256 rows, and 256 coarse rows. Else one segment of 256 rows of
+        1/64, 1/32 or 1/16, the narrowest with which it holds `reach`; beyond 16, 512 rows of 1/16.
     reach : float
         Largest argument, counted from `s_min`, that the rows shall hold if they can.
     """
@@ -187,8 +187,10 @@ def s_layout(
         return TableLayout(
             float(s_min), (Segment(0.0, 2.0**-8, 256, 0), Segment(0.0, coarse, 256, 256))
         )
-    rows = G_ROWS if reach <= G_ROWS * COARSE_STEP else 2 * G_ROWS
-    return TableLayout(float(s_min), (Segment(0.0, COARSE_STEP, rows, 0),))
+    for step in (2.0**-6, 2.0**-5, COARSE_STEP):
+        if reach <= G_ROWS * step:
+            return TableLayout(float(s_min), (Segment(0.0, step, G_ROWS, 0),))
+    return TableLayout(float(s_min), (Segment(0.0, COARSE_STEP, 2 * G_ROWS, 0),))
 
 
 def layout_name(u: TableLayout, s: TableLayout, own_slopes: bool) -> str | None:

@@ -46,12 +46,14 @@ def octave_model(rng, version=0, name="octave", **sizes):
 def test_names_of_layouts():
     assert LAYOUTS == limits.LAYOUTS
     for name in LAYOUTS:
-        for reach in (10.0, 20.0):
+        for reach in (3.0, 6.0, 10.0, 20.0):
             s = s_layout(-0.5, name=name, reach=reach)
             assert layout_name(u_layout(name), s, name == "octave") == name
     assert u_layout("octave").rows == 288 and len(u_layout("octave").segments) == 9
     assert u_layout("octave8").rows == 256 and len(u_layout("octave8").segments) == 8
-    assert s_layout(0.0, name="octave").row_ends()[-1] == 16.0
+    for reach, steps in ((4.0, 64), (4.1, 32), (8.0, 32), (8.1, 16), (16.0, 16)):
+        layout = s_layout(0.0, name="octave", reach=reach)
+        assert layout.rows == 256 and layout.row_ends()[-1] == 256 / steps
     assert s_layout(0.0, name="octave", reach=17.0).row_ends()[-1] == 32.0
     assert layout_name(u_layout("octave"), s_layout(0.0), True) is None
 

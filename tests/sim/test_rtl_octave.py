@@ -59,7 +59,7 @@ def near_and_far(model, atoms):
 def test_every_stage_agrees(version, work):
     model = octave_model(version)
     cfg = replace(small_accelerator(model, fold=8), trace=True)
-    assert cfg.octave and len(cfg.u_segments) == 9 and cfg.s_segments == ((-4, 256),)
+    assert cfg.octave and len(cfg.u_segments) == 9 and cfg.s_segments == ((-5, 256),)
     atoms = (random_atoms(model, [[0, 0, 0], [1, 0, 0], [3, 4, 2], [0, 5, 0], [9, 12, 5]])
              if version == 0 else mixed_atoms(model, [0, 1, 9, 5, model.nnei]))
     proof = Proof(model, cfg, near_and_far(model, atoms), work)
