@@ -193,7 +193,7 @@ class FrontEnd(wiring.Component):
         arriving = self.nbr.valid & ~skip & good
         neighbors = Signal(range(cfg.store_neighbors + 1), init=cfg.store_neighbors)
         atoms = Signal(range(self.atoms + 1), init=self.atoms)
-        pace = Signal(range(cfg.fold))
+        pace = Signal(range(max(2, cfg.fold)))  # Verilog has no signals of none
         empty_tail = held.none | spent
         if by_type:
             m.d.comb += [

@@ -83,6 +83,9 @@ class NormalizeBank(wiring.Component):
             m.d.comb += [unit.i.eq(serial.o[lane].i), unit.e.eq(serial.o[lane].e)]
         # results of earlier slots wait in a shift register below the newest
         fresh = Cat(unit.o.as_value() for unit in units)
+        if serial.slots == 1:
+            m.d.comb += self.o.as_value().eq(fresh)
+            return m
         waiting = Signal(len(fresh) * (serial.slots - 1))
         m.d.sync += waiting.eq(Cat(waiting, fresh)[len(fresh) :])
         m.d.comb += self.o.as_value().eq(Cat(waiting, fresh))

@@ -175,6 +175,7 @@ SCHEMAS: dict[str, Schema] = {
             "cycles_per_atom": whole("with every slot taken"),
             "clock_asked": number("MHz, of an FPGA"),
             "clock_achieved": number("MHz, where it was placed and routed"),
+            "critical_path": text("slowest way from register to register, likewise"),
             "seed": whole("of placement, likewise"),
             "used": named(whole("cells"), "by kind, likewise"),
             "available": named(whole("cells"), "by kind, likewise"),

@@ -17,7 +17,7 @@ from nvnmd.reports.schemas import schema
 
 # jschon 0.11.1 uses what rfc3986 2.0 calls old
 pytestmark = pytest.mark.filterwarnings("ignore:Please use rfc3986:DeprecationWarning")
-ROUTED = {"clock_asked", "clock_achieved", "seed", "used", "available"}
+ROUTED = {"clock_asked", "clock_achieved", "critical_path", "seed", "used", "available"}
 MODEL = {"model_digest", "parameters", "fingerprint", "cycles_per_atom"}
 
 
@@ -43,8 +43,8 @@ def routed(design, board, clock, folder, *, seed, say):
     (folder / "top.bit").write_bytes(b"bits")
     say("a line of progress")
     return ecp5.Routed(bitstream=folder / "top.bit", clock_asked=clock / 1e6, clock_achieved=31.5,
-                       used={"MULT18X18D": 3}, available={"MULT18X18D": 156},
-                       tools={"nextpnr-ecp5": "0.7"})
+                       critical_path="from a to b", used={"MULT18X18D": 3},
+                       available={"MULT18X18D": 156}, tools={"nextpnr-ecp5": "0.7"})
 
 
 @pytest.mark.parametrize(("board", "echo", "keys"), [
