@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Signal
+from amaranth.hdl import Cat, Module
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from nvnmd.hdl.arith.flt import FltLayout
 from nvnmd.hdl.arith.mul import FltMul
-from nvnmd.hdl.arith.multiplier import Serializer
+from nvnmd.hdl.arith.multiplier import Serializer, gathered
 from nvnmd.hdl.params import AcceleratorConfig, ceil_div
 from nvnmd.hdl.pipeline.delay import Delay
 
@@ -58,12 +58,8 @@ class FltMulBank(wiring.Component):
             m.d.comb += [serial.i[i].a.eq(self.a[i]), serial.i[i].b.eq(self.b[i])]
         for k, unit in enumerate(units):
             m.d.comb += [unit.a.eq(serial.o[k].a), unit.b.eq(serial.o[k].b)]
-        # earlier slots wait in a shift register, the newest on top
         fresh = Cat(unit.o.as_value() for unit in units)
-        waiting = Signal(len(fresh) * (self.slots - 1))
-        everything = Cat(waiting, fresh)
-        m.d.sync += waiting.eq(everything[len(fresh) :])
-        m.d.comb += self.o.as_value().eq(everything)
+        m.d.comb += self.o.as_value().eq(gathered(m, fresh, self.slots))
         return m
 
     def compute(self, a: list[float], b: list[float]) -> list[float]:

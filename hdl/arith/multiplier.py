@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Const, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -160,3 +160,17 @@ class Serializer(wiring.Component):
             self.last.eq(self.valid_o & (self.slot == self.slots - 1)),
         ]
         return m
+
+
+def gathered(m: Module, fresh: Value, slots: int) -> Value:
+    """What units behind a `Serializer` gave in all slots, the newest on top.
+
+    Results of earlier slots wait in a shift register; with one slot there is none, because Verilog
+    has no signals without bits.
+    """
+    if slots == 1:
+        return fresh
+    waiting = Signal(len(fresh) * (slots - 1))
+    everything = Cat(waiting, fresh)
+    m.d.sync += waiting.eq(everything[len(fresh):])
+    return everything

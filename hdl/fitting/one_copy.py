@@ -97,13 +97,12 @@ class OneCopyArray(wiring.Component):
             cuts.r_index.eq(Cat(block, self.matrix)),
         ]
         back_read, row_read = delayed(m, self.backward, 1), delayed(m, row, 1)
-        back, w, cut_by = (
-            Signal(), Signal(weights.r_data.shape(), reset_less=True),
-            Signal(cuts.r_data.shape(), reset_less=True))
+        w = Signal(weights.r_data.shape(), reset_less=True)
+        cut_by = Signal(cuts.r_data.shape(), reset_less=True)
         inputs = Signal(self.across.shape(), reset_less=True)
         lanes_cuts = [Value.cast(cuts.r_data[c]) for c in range(cols)]
         of_row = Array(lanes_cuts)[row_read]
-        m.d.sync += [back.eq(back_read), w.eq(weights.r_data)]
+        m.d.sync += w.eq(weights.r_data)
         for c in range(cols):
             m.d.sync += [
                 inputs[c].eq(Mux(back_read, self.across[c], self.x[0])),

@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from nvnmd.hdl.arith.align import Align, MaxExp
 from nvnmd.hdl.arith.flt import FltLayout
-from nvnmd.hdl.arith.multiplier import Multiplier, Serializer
+from nvnmd.hdl.arith.multiplier import Multiplier, Serializer, gathered
 from nvnmd.hdl.arith.normalize import Normalize
 from nvnmd.hdl.arith.sumtree import SumTree
 from nvnmd.hdl.atom.gradient_memory import ROWS
@@ -81,14 +81,8 @@ class NormalizeBank(wiring.Component):
         for lane, unit in enumerate(units):
             m.submodules[f"unit_{lane}"] = unit
             m.d.comb += [unit.i.eq(serial.o[lane].i), unit.e.eq(serial.o[lane].e)]
-        # results of earlier slots wait in a shift register below the newest
         fresh = Cat(unit.o.as_value() for unit in units)
-        if serial.slots == 1:
-            m.d.comb += self.o.as_value().eq(fresh)
-            return m
-        waiting = Signal(len(fresh) * (serial.slots - 1))
-        m.d.sync += waiting.eq(Cat(waiting, fresh)[len(fresh) :])
-        m.d.comb += self.o.as_value().eq(Cat(waiting, fresh))
+        m.d.comb += self.o.as_value().eq(gathered(m, fresh, serial.slots))
         return m
 
 
