@@ -89,6 +89,7 @@ def run_accelerator(
     settings: Mapping[str, Any] | None = None,
     trace: Trace | None = None,
     engine: Engine = "cpp",
+    verilog: str | None = None,
 ) -> RtlRun:
     """Simulate the accelerator on some atoms.
 
@@ -112,6 +113,8 @@ def run_accelerator(
         The reference's trace, if it is known already.
     engine : {"cpp", "cocotb"}
         What turns the clock, see `nvnmd.sim.play`.
+    verilog : str, optional
+        The same accelerator as a netlist, see `nvnmd.sim.play`.
 
     Raises
     ------
@@ -122,7 +125,8 @@ def run_accelerator(
     if trace is None:
         trace = atoms.evaluate(model)
     expected = expected_words(trace, atoms.mask, model.widths)
-    result = _run(model, cfg, atoms, work_dir, build_dir, waves, dict(settings or {}), [], engine)
+    result = _run(model, cfg, atoms, work_dir, build_dir, waves, dict(settings or {}), [], engine,
+                  verilog)
     counts = atoms.mask.sum(axis=1)
     comparison = compare_outputs(
         expected, result["energy"], result["deriv"], result["deriv_last"], counts
@@ -223,6 +227,7 @@ def patience(cfg: AcceleratorConfig, slow: float = 1.0) -> int:
 def _run(
     model: Model, cfg: AcceleratorConfig, atoms: Atoms, work_dir: Path, build_dir: Path | None,
     waves: bool, settings: dict[str, Any], before: list[dict[str, Any]], engine: Engine,
+    verilog: str | None = None,
 ) -> dict[str, NDArray]:
     stimulus = build_stimulus(atoms.center_types, atoms.rij, atoms.mask, atoms.neighbor_types,
                               model.widths)
@@ -231,5 +236,5 @@ def _run(
               *evaluation_steps(stimulus, patience(cfg, slow))]
     arrays = {"image": build_image(model, cfg), "beats": stimulus.beats, "last": stimulus.last}
     found = play(cfg, work_dir, build_dir, script, arrays, settings, waves=waves,
-                 engine=engine)
+                 engine=engine, verilog=verilog)
     return {name.removeprefix("run."): value for name, value in found.items()}

@@ -51,7 +51,7 @@ _QUANTITIES: dict[str, tuple[str, int]] = {
 def play(
     cfg: AcceleratorConfig, work_dir: Path, build_dir: Path | None, script: list[dict[str, Any]],
     arrays: Mapping[str, NDArray], settings: Mapping[str, Any], *, waves: bool = False,
-    engine: Engine = "cpp",
+    engine: Engine = "cpp", verilog: str | None = None,
 ) -> dict[str, NDArray]:
     """Carry out a script.
 
@@ -74,6 +74,8 @@ def play(
         Record waveforms.
     engine : {"cpp", "cocotb"}
         What plays.
+    verilog : str, optional
+        What is simulated instead of the Verilog of `cfg`: the same accelerator as a netlist.
 
     Returns
     -------
@@ -88,7 +90,7 @@ def play(
         If building or running fails.
     """
     work_dir.mkdir(parents=True, exist_ok=True)
-    verilog = generate_verilog(cfg)
+    verilog = generate_verilog(cfg) if verilog is None else verilog
     if engine == "cpp":
         program = Program("player.cpp", {"taps.h": _taps_header(cfg)})
         build = build_simulator(verilog, build_dir, waves=waves, program=program)
