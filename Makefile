@@ -12,7 +12,7 @@ DEMO ?= nvnmd_demo
 # every file that the wheel holds, however deep; git need not be there
 SOURCES := $(shell find nvnmd hdl mapping quantize sim boards -type f -not -path "*/__pycache__/*")
 
-.PHONY: demo docs-check test quick lint types unit slow fuzz report-check peer bench bitstream route proofs clean
+.PHONY: demo docs-check test quick lint types unit slow fuzz report-check peer bench bitstream route netlist soak proofs clean
 
 # the whole chain on a small alloy; ends with the lines "RTL: ..." and "board: ..."
 demo: $(VENV)/.wheel
@@ -79,6 +79,17 @@ bitstream: $(VENV)/.synth $(SMALL_BOARD)
 route: $(VENV)/.synth
 	mkdir -p route
 	$(BIN)/python benchmarks/unit_clock.py --seeds 1 2 3 --at-least 80 --json route/units.json
+
+# 20 atoms through the preset tiny as Yosys maps it to ECP5 cells (an hour of one core)
+netlist: $(VENV)/.synth $(SMALL_BOARD)
+	mkdir -p route
+	$(BIN)/python benchmarks/netlist.py $(SMALL_BOARD) --preset tiny --atoms 20 --folder route/netlist
+
+# 10,000 atoms per preset, version and system (days of one core); make soak ATOMS=500 for fewer.
+# What ended too early goes on where it was
+ATOMS ?= 10000
+soak: $(VENV)/.wheel
+	nice $(BIN)/python benchmarks/soak.py --atoms $(ATOMS) --folder soak
 
 # arithmetic units are their integer definitions for every input (some minutes)
 proofs: $(VENV)/.proofs

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, unsigned
-from amaranth.lib import wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from support.stream_proofs import Stream, World
 
@@ -147,36 +147,22 @@ def round_trip(world: World, unit: RoundTrip) -> None:
     world.hold(~unit.valid_o | (unit.o == held))
 
 
-def _remembered(world: World, unit: Any, write: Value, w_place: Value, number: Value,
-                r_place: Value, r_word: Any, *, during: bool) -> None:
-    """One place of a memory, any one: what was last written there is read.
-
-    `during`: what is written in the cycle it is asked for reads as before; else nothing is said.
-    """
-    m = world.m
+def _one_place(world: World) -> Signal:
+    """One of eight places of a memory, any one, always the same."""
     place = world.free("place", 3)
-    began = world.ago(Const(1), 1)
-    world.assume(~began | (place == world.ago(place, 1)))
-    known, word = Signal(), Signal(BITS)
-    hit = world.named(write & (w_place == place))
-    with m.If(hit):
-        m.d.sync += [known.eq(1), word.eq(number)]
-    asked = world.named(known & (r_place == place) & (Const(1) if during else ~hit))
-    world.hold(~world.ago(asked, 1) | (r_word(place) == world.ago(word, 1)))
+    world.assume(~world.ago(Const(1), 1) | (place == world.ago(place, 1)))
+    return place
 
 
 def lane_memory(world: World, unit: LaneMemory) -> None:
-    """Words written in groups and read in other groups."""
+    """Words written in groups and read in other groups; in the cycle of a write as before it."""
     m, numbers = world.m, world.free("numbers", BITS * unit.w_data.shape().length)
     w_en, w_index = world.free("w_en"), world.free("w_index", len(unit.w_index))
     r_index = world.free("r_index", len(unit.r_index))
     m.d.comb += [unit.w_en.eq(w_en), unit.w_index.eq(w_index), unit.r_index.eq(r_index),
                  unit.w_data.as_value().eq(numbers)]
     w_lanes, r_lanes = unit.w_data.shape().length, unit.r_data.shape().length
-    place = world.free("place", 3)
-    began = world.ago(Const(1), 1)
-    world.assume(~began | (place == world.ago(place, 1)))
-    known, word = Signal(), Signal(BITS)
+    place, known, word = _one_place(world), Signal(), Signal(BITS)
     with m.If(w_en & (w_index == place // w_lanes)):
         m.d.sync += [known.eq(1), word.eq(numbers.word_select(place % w_lanes, BITS))]
     asked = world.named(known & (r_index == place // r_lanes))
@@ -185,15 +171,19 @@ def lane_memory(world: World, unit: LaneMemory) -> None:
 
 
 def deep_memory(world: World, unit: DeepMemory) -> None:
-    """Rows of a memory in pieces."""
+    """Rows of a memory in pieces; nothing is said of a row written while it is asked for."""
     m, number = world.m, world.free("number", BITS)
     w_en, w_index = world.free("w_en"), world.free("w_index", 3)
     r_index = world.free("r_index", 3)
     world.assume((w_index < unit.depth) & (r_index < unit.depth))
     m.d.comb += [unit.w_en.eq(w_en), unit.w_index.eq(w_index), unit.r_index.eq(r_index),
                  unit.w_data.as_value().eq(number)]
-    _remembered(world, unit, w_en, w_index, number, r_index,
-                lambda place: unit.r_data.as_value(), during=False)
+    place, known, word = _one_place(world), Signal(), Signal(BITS)
+    hit = world.named(w_en & (w_index == place))
+    with m.If(hit):
+        m.d.sync += [known.eq(1), word.eq(number)]
+    asked = world.named(known & (r_index == place) & ~hit)
+    world.hold(~world.ago(asked, 1) | (unit.r_data.as_value() == world.ago(word, 1)))
 
 
 def occupancy(world: World, unit: Occupancy) -> None:
@@ -330,7 +320,7 @@ STREAMS = {
         lambda: LaneMemory(8, BITS, write_lanes=1, read_lanes=4), lane_memory,
         ("write__addr", 0), 8),
     "DeepMemory": Stream(
-        lambda: DeepMemory(6, _row()), deep_memory, ("asked0", 0), 8),
+        lambda: DeepMemory(6, data.ArrayLayout(BITS, 1)), deep_memory, ("asked0", 0), 8),
     "Occupancy": Stream(lambda: Occupancy(2), occupancy, ("write", 0), 24),
     "ReceiveGr": Stream(lambda: ReceiveGr(small(), 2), receive_gr, ("at", 1), 28),
     "NeighborStore": Stream(lambda: NeighborStore(small()), store, ("tail", 1), 24),
@@ -339,9 +329,3 @@ STREAMS = {
     "FrontEnd, version 1": Stream(
         lambda: FrontEnd(small(fold=1, version=1)), front_end, ("held_valid", 0), 24),
 }
-
-
-def _row() -> Any:
-    from amaranth.lib import data
-
-    return data.ArrayLayout(BITS, 1)
