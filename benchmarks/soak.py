@@ -185,17 +185,21 @@ def frames_of(case: Case, data: list[System] | None) -> Iterator[Frame]:
                 yield system.coord[k], box, system.types
 
 
-def batches(model: Model, frames: Iterator[Frame], size: int) -> Iterator[Atoms]:
-    """Atoms in batches of `size`, in the order of the frames."""
+def batches(model: Model, frames: Iterator[Frame], skip: int, size: int) -> Iterator[Atoms]:
+    """Atoms in batches of `size`, in the order of the frames, without the first `skip`."""
     waiting: list[Atoms] = []
     while True:
-        while sum(len(part.mask) for part in waiting) < size:
+        while sum(len(part.mask) for part in waiting) < skip + size:
             coord, box, types = next(frames)
+            if len(types) <= skip:
+                skip -= len(types)
+                continue
             hood = build_neighborhood(coord, box, types, model.sel, model.rcut,
                                       overflow="truncate", ntypes=model.shared_types)
             waiting.append(Atoms(hood.center_types, hood.rij, hood.mask, hood.neighbor_types))
-        fields = [np.concatenate([getattr(part, name) for part in waiting]) for name in
+        fields = [np.concatenate([getattr(part, name) for part in waiting])[skip:] for name in
                   ("center_types", "rij", "mask", "neighbor_types")]
+        skip = 0
         yield Atoms(*(field[:size] for field in fields))
         waiting = [Atoms(*(field[size:] for field in fields))]
 
@@ -241,11 +245,9 @@ class Cell:
 def soak(name: str, model: Model, cfg: AcceleratorConfig, frames: Iterator[Frame], cell: Cell,
          count: int, size: int) -> None:
     """Batches until `count` atoms went through."""
-    for number, atoms in enumerate(batches(model, frames, size)):
-        if cell.found["atoms"] >= count:
-            return
-        if number * size < cell.found["atoms"]:
-            continue
+    parts = batches(model, frames, cell.found["atoms"], size)
+    while cell.found["atoms"] < count:
+        atoms = next(parts)
         begin = time.monotonic()
         trace = atoms.evaluate(model)
         with tempfile.TemporaryDirectory() as work:
@@ -292,7 +294,7 @@ def main() -> int:
                     rows.append((name, "is not admitted"))
                     continue
                 cell = Cell.of(options.folder / f"{chosen}_v{version}_{system}.json",
-                               f"{cfg!r} {model.digest} {options.batch} {given}")
+                               f"{cfg!r} {model.digest} {given}")
                 soak(name, model, cfg, frames_of(case, systems if given else None), cell,
                      options.atoms, options.batch)
                 found = cell.found

@@ -17,7 +17,7 @@ from support.cell_vectors import (
 
 pytest.importorskip("amaranth", reason="Amaranth is not installed")
 
-RAMS = [Ram(), Ram(mode_a="WRITETHROUGH", mode_b="READBEFOREWRITE", first=0x2A5C3),
+RAMS = [Ram(), Ram(9, 9), Ram(mode_a="WRITETHROUGH", mode_b="READBEFOREWRITE", first=0x2A5C3),
         Ram(36, 36, first=0x15A3C), Ram(36, 9), Ram(36, 1), Ram(18, 36), Ram(4, 36),
         Ram(9, 18, "READBEFOREWRITE", "WRITETHROUGH"), Ram(2, 9), Ram(1, 18, first=0x3FFFF),
         Ram(18, 4), Ram(4, 2), Ram(9, 1, "WRITETHROUGH")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, unsigned
@@ -253,7 +254,7 @@ def store(world: World, unit: NeighborStore) -> None:
     world.hold(~world.ago(read, 1) | (unit.slot_o.as_value() == world.ago(seen, 1)))
 
 
-def front_end(world: World, unit: FrontEnd) -> None:
+def front_end(world: World, unit: FrontEnd, *, for_good: bool = False) -> None:
     """Neighbours of well-formed atoms leave in their order, each once, with its own marks."""
     m, cfg = world.m, unit.cfg
     valid, last, kind = (world.free(n) for n in ("valid", "last", "kind"))
@@ -292,6 +293,10 @@ def front_end(world: World, unit: FrontEnd) -> None:
         world.hold(~beat.valid | ~world.ago(beat.valid, cycles))
     # never more under way than there are places
     world.hold((left - back)[:BITS] <= cfg.store_neighbors)
+    if for_good:
+        _front_end_inside(world, unit, came, left, back, (ended - gone)[:BITS], begun, within,
+                          before)
+        return
     # with every place free and a neighbour waiting behind, none is held for long
     patience = cfg.fold * (cfg.ntypes + 1) + 2
     waiting = Signal(range(patience + 1))
@@ -301,6 +306,39 @@ def front_end(world: World, unit: FrontEnd) -> None:
     with m.Elif(came != left):
         m.d.sync += waiting.eq(waiting + 1)
     world.hold(waiting < patience)
+
+
+def _front_end_inside(world: World, unit: FrontEnd, came: Value, left: Value, back: Value,
+                      atoms_out: Value, begun: Value, within: Value, before: Value) -> None:
+    """What is true inside the front end in every cycle: with it, a step of induction goes through.
+
+    One neighbour is held, the last that came; credits are what has not come back; the group that is
+    at work is not beyond the held one's.
+    """
+    cfg, beat = unit.cfg, unit.beat
+    word = data.View(unit.nbr.payload.shape(), world.inside("held"))
+    names = ("held_valid", "spent", "in_atom", "skipping", "total", "count", "group",
+             "first_of_atom", "neighbors", "atoms", "pace")
+    held_valid, spent, in_atom, skipping, total, count, group, first, places, rooms, pace = (
+        world.inside(name) for name in names)
+    here = world.named(held_valid & ~spent)
+    out = world.named(beat.valid & ~beat.masked)
+    world.hold((came - left)[:BITS] == here + out)
+    world.hold(~held_valid | (~word.none & (word.last == word.y[0]) & (word.ntype == word.y[1])
+                              & (word.ctype == word.z[0])))
+    world.hold(~here | ((word.x == (came - 1)[:BITS]) & (group <= word.ntype)))
+    world.hold(held_valid | ~spent)
+    world.hold(~spent | word.last)
+    world.hold(in_atom == (held_valid & ~word.last))
+    world.hold(~in_atom | ((total == within) & (count <= total) & (word.ctype == begun[0])
+                           & (word.ntype == before)))
+    world.hold((within == Mux(in_atom, total, 0)) & (within < cfg.max_nnei))
+    world.hold(~skipping & (pace < cfg.fold) & (group < max(1, cfg.ntypes)))
+    world.hold((held_valid | first) & (~first | (group == 0)))
+    under_way = (left - back)[:BITS] + out
+    world.hold((under_way <= cfg.store_neighbors) & (places == cfg.store_neighbors - under_way))
+    atoms_now = atoms_out + (beat.valid & beat.last_of_atom) + ~first
+    world.hold((atoms_now <= unit.atoms) & (rooms == unit.atoms - atoms_now))
 
 
 STREAMS = {
@@ -326,6 +364,11 @@ STREAMS = {
     "NeighborStore": Stream(lambda: NeighborStore(small()), store, ("tail", 1), 24),
     "FrontEnd": Stream(lambda: FrontEnd(small(fold=1)), front_end, ("held_valid", 0), 24),
     "FrontEnd, spaced": Stream(lambda: FrontEnd(small(fold=2)), front_end, ("pace", 0), 24),
+    "FrontEnd, for good": Stream(
+        lambda: FrontEnd(small(fold=2)), partial(front_end, for_good=True), ("pace", 0), 3, True),
+    "FrontEnd, version 1, for good": Stream(
+        lambda: FrontEnd(small(fold=2, version=1)), partial(front_end, for_good=True),
+        ("held_valid", 0), 3, True),
     "FrontEnd, version 1": Stream(
         lambda: FrontEnd(small(fold=1, version=1)), front_end, ("held_valid", 0), 24),
 }

@@ -26,6 +26,7 @@ class World:
     """What surrounds a component: free inputs, what may be assumed of them, what must hold."""
 
     m: Module
+    fragment: Fragment
     free_inputs: list[Signal] = field(default_factory=list)
 
     def free(self, name: str, width: int = 1) -> Signal:
@@ -55,6 +56,10 @@ class World:
             self.m.d.sync += later.eq(value)
             value = later
         return value
+
+    def inside(self, name: str) -> Any:
+        """A register of the component, for what a step of induction must know."""
+        return _find(self.fragment, name)[2]
 
     def named(self, value: Any) -> Signal:
         """A value by a name, where it is used often."""
@@ -98,7 +103,7 @@ class _Surrounded(Elaboratable):
             part, domain, signal = _find(fragment, name)
             part.add_statements(domain, signal[bit].eq(0))
         self.m.submodules.unit = fragment
-        self.world = World(self.m)
+        self.world = World(self.m, fragment)
         stream.world(self.world, unit)
 
     def elaborate(self, platform: object) -> Module:
