@@ -107,11 +107,16 @@ def cells_verilog(rams: list[Ram]) -> str:
 def run_cells(rams: list[Ram], stimulus: list[int], folder: Path) -> list[tuple[int, int]]:
     """What `out` is before and after each edge."""
     total, seen = MULT_BITS + RAM_BITS * len(rams), 36 * (1 + len(rams))
-    build = build_simulator(cells_verilog(rams), top=TOP,
-                            program=Program("cells.cpp", {"cells.cpp": MAIN}))
-    size, back = 4 * -(-total // 32), 4 * -(-seen // 32)
+    return run_vectors(cells_verilog(rams), TOP, total, seen, stimulus, folder)
+
+
+def run_vectors(verilog: str, top: str, in_bits: int, out_bits: int, stimulus: list[int],
+                folder: Path) -> list[tuple[int, int]]:
+    """The same of a design with ports `aclk`, `aresetn`, `in` and `out`, both over 64 bits wide."""
+    build = build_simulator(verilog, top=top, program=Program("cells.cpp", {"cells.cpp": MAIN}))
+    size, back = 4 * -(-in_bits // 32), 4 * -(-out_bits // 32)
     (folder / "in").write_bytes(b"".join(x.to_bytes(size, "little") for x in stimulus))
-    run_program(build.directory / TOP, [str(folder / "in"), str(folder / "out")], folder / "log")
+    run_program(build.directory / top, [str(folder / "in"), str(folder / "out")], folder / "log")
     raw = (folder / "out").read_bytes()
     words = [int.from_bytes(raw[i:i + back], "little") for i in range(0, len(raw), back)]
     return list(zip(words[::2], words[1::2], strict=True))
