@@ -20,6 +20,7 @@ from nvnmd.atomic_file import atomic_write
 from nvnmd.cache_folder import cache_folder
 from nvnmd.errors import NvnmdError
 from nvnmd.external_tools import find_tool
+from nvnmd.hdl.each_module_once import each_module_once
 from nvnmd.hdl.params import AcceleratorConfig
 
 TOP = "nvnmd_accelerator"
@@ -82,7 +83,7 @@ def to_verilog(component: Any, name: str) -> str:
         lines = [line for line in done.stderr.splitlines() if line.strip()] or ["no message"]
         first = next((line for line in lines if "ERROR" in line), lines[0])
         raise NvnmdError(f"{yosys.line} could not write Verilog: {first.strip()}")
-    return done.stdout
+    return each_module_once(done.stdout)
 
 
 @contextlib.contextmanager

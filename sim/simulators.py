@@ -39,6 +39,9 @@ _BENCH_ARGS = ("--vpi",)
 # the tests, -Og compiles in half the time of -O1 and runs 4 to 11 % slower, -O0 five times slower.
 _PROGRAM_VARIABLES = ("OPT_FAST=-Og", "OPT_SLOW=-O0", "OPT_GLOBAL=-O2")
 _BENCH_VARIABLES = ("OPT_FAST=-Og", "OPT_SLOW=-O0", "OPT_GLOBAL=-O1")
+_UNIT = "unit_"
+_UNIT_BYTES = 8 * 2**20
+"""C++ that is compiled at once: takes 0.6 GB of memory and seven seconds."""
 HARNESS = Path(__file__).resolve().parent / "harness"
 """C++ sources of programs around a design; `build_simulator` takes one of them as `main`."""
 # what make and Verilator's makefile take apart at blanks, and what a shell would read otherwise
@@ -200,6 +203,7 @@ def _build(verilog: str, folder: Path, tools: dict[str, Tool], waves: bool, top:
         for command in (verilate, compile_):
             if command is compile_:
                 _take_runtime(runtime, place)
+                command += _compile_in_units(place)
             title = ("Verilator" if command is verilate else
                      "compiling the simulator, kB of C++")
             with followed(title, lambda: _compiled(place)):
@@ -250,11 +254,41 @@ def _compiled(place: Path) -> tuple[int, int]:
     with contextlib.suppress(OSError):
         # the makefile comes last
         if (place / "Vtop.mk").exists():
-            for file in place.glob("Vtop*.cpp"):
-                size = file.stat().st_size
+            for unit in place.glob(f"{_UNIT}*.cpp"):
+                files = re.findall(r'"(.+)"', unit.read_text(encoding="ascii"))
+                size = sum((place / name).stat().st_size for name in files)
                 total += size
-                done += size * file.with_suffix(".o").exists()
+                done += size * unit.with_suffix(".o").exists()
     return done // 1000, total // 1000
+
+
+def _compile_in_units(place: Path) -> list[str]:
+    """Have Verilator's C++ compiled in a few large files; variables for make.
+
+    Each file reads the headers first, which takes as long as 1 MB of C++; to precompile them, as
+    Verilator's makefile does, takes three times that for each of two levels of optimisation.
+    """
+    files = sorted(place.glob("Vtop*.cpp"))
+    slow = [file for file in files if file.stem.endswith("Slow")]
+    units: dict[str, list[str]] = {}
+    for name, some in (("fast", [file for file in files if file not in slow]), ("slow", slow)):
+        total = sum(file.stat().st_size for file in some)
+        most = max(min(_UNIT_BYTES, total // max(len(os.sched_getaffinity(0)) // 2, 1)), 1)
+        units[name], filled = [], most
+        for file in some:
+            if filled >= most:
+                units[name].append(f"{_UNIT}{name}_{len(units[name])}")
+                filled = 0
+            filled += file.stat().st_size
+            with (place / f"{units[name][-1]}.cpp").open("a", encoding="ascii") as out:
+                out.write(f'#include "{file.name}"\n')
+    for level in ("fast", "slow"):
+        # there already, for make; the compiler takes it for no header of this name
+        (place / f"Vtop__pch.h.{level}.gch").touch()
+    header = "-include Vtop__pch.h"
+    return [f"VM_CLASSES_FAST={' '.join(units['fast'])}",
+            f"VM_CLASSES_SLOW={' '.join(units['slow'])}", "VM_SUPPORT_FAST=", "VM_SUPPORT_SLOW=",
+            f"VK_PCH_I_FAST={header}", f"VK_PCH_I_SLOW={header}"]
 
 
 def _take_runtime(runtime: Path, place: Path) -> None:

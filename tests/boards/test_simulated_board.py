@@ -9,7 +9,15 @@ import pytest
 
 pytest.importorskip("amaranth", reason="Amaranth is not installed")
 
-from support.board_cases import SMALL, BoardProcess, board_file, board_on, crystal, potential
+from support.board_cases import (
+    SMALL,
+    BoardProcess,
+    board_file,
+    board_on,
+    crystal,
+    potential,
+    small_config,
+)
 from support.golden_checks import assert_same_bits
 from support.rtl_cases import small_model
 
@@ -20,7 +28,6 @@ from nvnmd.boards.link.session import BoardFaultError, Session, words_of
 from nvnmd.boards.link.transport import LinkError, SerialTransport
 from nvnmd.errors import InputError, NvnmdError
 from nvnmd.evaluation.potential import Potential
-from nvnmd.hdl.export import config_for
 from nvnmd.hdl.host.image import build_image
 from nvnmd.hdl.presets import preset
 
@@ -121,7 +128,7 @@ def test_a_second_client_is_refused_by_name(process):
 def test_requests_that_cannot_be_carried_out(process):
     """Every wrong length, unknown kinds, atoms before a model; then it works as ever."""
     session = Session(process.connect(), patience=10.0)
-    image = build_image(potential().network, config_for(potential().network, **SMALL))
+    image = build_image(potential().network, small_config(potential().network))
     beat = words(*image[0])
     # a header that is no header: refused as a load, and no model is there
     assert words_of(session.request(Kind.LOAD, words(0, 1, 2, 3, 4)))[0] == 1

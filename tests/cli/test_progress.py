@@ -130,7 +130,9 @@ def test_how_far_a_build_is(tmp_path):
 
     for name, size in (("Vtop.cpp", 3000), ("Vtop_1.cpp", 5000), ("verilated.cpp", 9000)):
         (tmp_path / name).write_bytes(bytes(size))
-    (tmp_path / "Vtop_1.o").touch()
+    for unit, name in (("fast_0", "Vtop.cpp"), ("fast_1", "Vtop_1.cpp")):
+        (tmp_path / f"unit_{unit}.cpp").write_text(f'#include "{name}"\n')
+    (tmp_path / "unit_fast_1.o").touch()
     assert _compiled(tmp_path) == (0, 0)
     (tmp_path / "Vtop.mk").touch()
     assert _compiled(tmp_path) == (5, 8)

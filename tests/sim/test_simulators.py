@@ -74,7 +74,7 @@ def test_build_among_other_programs_and_blanks(tmp_path, monkeypatch):
     other = build_simulator(text.replace("~a", "a"), kept, top="inverter")
     assert other.directory != build.directory
     compiled = (other.directory / "build.log").read_text()
-    assert "Vtop___024root__0.cpp" in compiled and "verilated_vpi.cpp" not in compiled
+    assert "unit_fast_0.cpp" in compiled and "verilated_vpi.cpp" not in compiled
     assert "verilated_vpi.cpp" in (build.directory / "build.log").read_text()
     assert os.access(other.directory / "inverter", os.X_OK)
 

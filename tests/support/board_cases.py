@@ -13,9 +13,11 @@ from nvnmd.boards.link.frames import Kind
 from nvnmd.boards.link.session import Session
 from nvnmd.boards.simulated import BoardProcess, board_program, echo_program
 from nvnmd.evaluation.potential import Potential
-from nvnmd.hdl.export import config_for
+from nvnmd.hdl.presets import DEFAULT, preset
 
 SMALL = {"fold": 2, "fit_cols": 4}
+# as `nvnmd.connect` and `nvnmd build` choose the rest, so that all take one simulator
+small_config = partial(preset(DEFAULT).config, **SMALL)
 ECHO_WORDS = 64
 
 
@@ -28,7 +30,7 @@ def potential() -> Potential:
 @cache
 def board_file() -> Path:
     """The program of a board with the accelerator of `potential`."""
-    return board_program(config_for(potential().network, **SMALL))
+    return board_program(small_config(potential().network))
 
 
 @cache
@@ -40,8 +42,7 @@ def echo_file() -> Path:
 def board_on(transport, frame_words: int = 1 << 14, **options) -> Board:
     """A client of a board that runs, over any transport."""
     session = Session(transport, **({"patience": 10.0} | options))
-    return Board(lambda _: session, session.close, partial(config_for, **SMALL), session,
-                 frame_words)
+    return Board(lambda _: session, session.close, small_config, session, frame_words)
 
 
 def crystal(cells: int, seed: int = 1) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -58,4 +59,4 @@ def echo(session: Session, payloads: list[bytes]) -> list[bytes]:
 
 
 __all__ = ["SMALL", "BoardProcess", "board_file", "board_on", "crystal", "echo", "echo_file",
-           "potential"]
+           "potential", "small_config"]

@@ -14,6 +14,7 @@ from nvnmd.hdl.core import STATUS_BITS
 from nvnmd.hdl.export import config_for
 from nvnmd.hdl.host.image import build_image
 from nvnmd.hdl.params import AcceleratorConfig
+from nvnmd.hdl.presets import DEFAULT, preset
 from nvnmd.hdl.verify.stimulus import build_stimulus, expected_words
 from nvnmd.hdl.verify.taps import STAGES
 from nvnmd.hdl.verilog import LINT_OFF, TOP, generate_verilog
@@ -40,6 +41,11 @@ def small_model(ntypes: int = 3, seed: int = 5) -> Model:
 def small_accelerator(model: Model, **changes):
     """The accelerator for `small_model`: a store of 128 neighbours, 4 fitting multipliers."""
     return config_for(model, **({"fold": 2, "fit_cols": 4, "store_neighbors": 128} | changes))
+
+
+def exported_accelerator(model: Model) -> AcceleratorConfig:
+    """The accelerator of `export-hdl --fold 2 --fit-cols 4`, and so of `simulate`."""
+    return preset(DEFAULT).config(model, fold=2, fit_cols=4)
 
 
 def many_type_sizes(fold: int) -> dict[str, int]:
