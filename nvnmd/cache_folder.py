@@ -54,6 +54,17 @@ def cache_folder(name: str) -> Path:
     return temporary_cache() / name
 
 
+def cache_of_others() -> Path:
+    """Where other programs keep theirs if the user's folder of caches cannot be written.
+
+    It is a folder of `$NVNMD_CACHE`, where that is set and can be written, else a temporary one.
+    """
+    given = os.environ.get(SETTING)
+    if given and writable(folder := Path(given).absolute() / "others"):
+        return folder
+    return temporary_cache()
+
+
 @functools.cache
 def temporary_cache() -> Path:
     """A folder for what cannot be cached; it is removed when the program ends."""

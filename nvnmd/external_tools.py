@@ -24,7 +24,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from nvnmd.cache_folder import temporary_cache, user_caches, writable
+from nvnmd.cache_folder import cache_of_others, user_caches, writable
 from nvnmd.errors import ToolMissingError
 
 _PATIENCE = 60.0
@@ -326,7 +326,7 @@ def _environment(program: Program, packaged: bool) -> dict[str, str]:
         env = {name: value for name, value in env.items() if not name.startswith(program.private)}
     if program.call and not writable(user_caches()):
         # WebAssembly is compiled at the first start and stops where it cannot be kept
-        env["XDG_CACHE_HOME"] = env["YOWASP_CACHE_DIR"] = str(temporary_cache())
+        env["XDG_CACHE_HOME"] = env["YOWASP_CACHE_DIR"] = str(cache_of_others())
     return env
 
 

@@ -89,14 +89,14 @@ def play(
     NvnmdError
         If building or running fails.
     """
+    if engine not in ("cpp", "cocotb"):
+        raise NvnmdError(f"engine of the simulation: got {engine!r}, expected cpp or cocotb")
     work_dir.mkdir(parents=True, exist_ok=True)
     verilog = generate_verilog(cfg) if verilog is None else verilog
     if engine == "cpp":
         program = Program("player.cpp", {"taps.h": _taps_header(cfg)})
         build = build_simulator(verilog, build_dir, waves=waves, program=program)
         return _play_program(build.directory / TOP, work_dir, script, arrays, settings, waves)
-    if engine != "cocotb":
-        raise NvnmdError(f"engine of the simulation: got {engine!r}, expected cpp or cocotb")
     build = build_simulator(verilog, build_dir, waves=waves)
     job, told = work_dir / "job.npz", work_dir / "progress"
     told.unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import tempfile
@@ -35,12 +36,18 @@ class SkipHeavy(MetaPathFinder):
 
 def pytest_configure(config: pytest.Config) -> None:
     """Give a run of the tests a cache of its own, which its worker processes share."""
+    # designs are hundreds of thousands of objects, and Python looks through them for cycles after
+    # each 700 new ones: a tenth of the time of the tests in Amaranth's simulator
+    gc.set_threshold(20_000, 10, 10)
     if config.getoption("quick"):
         sys.meta_path.insert(0, SkipHeavy())
     if "PYTEST_XDIST_WORKER" not in os.environ:
         folder = tempfile.TemporaryDirectory(prefix="nvnmd_tests_")
         config.add_cleanup(folder.cleanup)
         os.environ["NVNMD_CACHE"] = folder.name
+        # a thread of OpenBLAS that waits turns round and round: with two workers on two cores it
+        # takes the time from the other; the tests' matrices are small
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -6,11 +6,17 @@ import hashlib
 import json
 import os
 import zlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from support.random_type_models import random_type_model
-from support.rtl_cases import exported_accelerator, small_model
+from support.rtl_cases import (
+    exported_accelerator,
+    many_type_sizes,
+    small_accelerator,
+    small_model,
+)
 
 from nvnmd.errors import InputError
 from nvnmd.hdl.export import export_hdl
@@ -23,8 +29,10 @@ from nvnmd.sim.accelerator import evaluation_steps, patience, play
 @pytest.fixture(scope="module", params=[0, 1])
 def exported(request, tmp_path_factory):
     version = request.param
-    model = random_type_model(np.random.default_rng(5), 3) if version else small_model()
-    cfg = exported_accelerator(model)
+    model = random_type_model(np.random.default_rng(15), 15) if version else small_model()
+    # either is an accelerator of other tests: Verilog takes ten seconds to write
+    cfg = (replace(small_accelerator(model, **many_type_sizes(8)), trace=True) if version
+           else exported_accelerator(model))
     return model, cfg, export_hdl(model, tmp_path_factory.mktemp("export") / "hdl", cfg)
 
 

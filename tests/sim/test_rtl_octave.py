@@ -2,33 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from support.rtl_cases import (
     Proof,
     corner_displacements,
     mixed_atoms,
+    octave_accelerator,
+    octave_model,
     random_atoms,
-    small_accelerator,
 )
-from support.small_models import random_weights, small_config
-from support.type_models import type_config, type_weights
 
-from nvnmd.deepmd.tables import tables_of_weights
 from nvnmd.hdl.verify.taps import STAGES
-from nvnmd.mapping.freeze import freeze_model
 from nvnmd.sim.accelerator import Atoms
-
-
-def octave_model(version):
-    """A frozen model of random weights with octave tables, of three types."""
-    rng = np.random.default_rng(11 + version)
-    weights = type_weights(rng, 3) if version else random_weights(rng, 3)
-    config = type_config(3) if version else small_config(3)
-    tables = tables_of_weights(weights, 4.0, 1.0, name="octave")
-    return freeze_model(weights, tables, replace(config, tables="octave"))
 
 
 def near_and_far(model, atoms):
@@ -58,7 +44,7 @@ def near_and_far(model, atoms):
 @pytest.mark.parametrize("version", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_every_stage_agrees(version, work):
     model = octave_model(version)
-    cfg = replace(small_accelerator(model, fold=8), trace=True)
+    cfg = octave_accelerator(model)
     assert cfg.octave and len(cfg.u_segments) == 9 and cfg.s_segments == ((-5, 256),)
     atoms = (random_atoms(model, [[0, 0, 0], [1, 0, 0], [3, 4, 2], [0, 5, 0], [9, 12, 5]])
              if version == 0 else mixed_atoms(model, [0, 1, 9, 5, model.nnei]))

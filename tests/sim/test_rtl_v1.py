@@ -47,7 +47,8 @@ def proof_of(ntypes, counts, work, nnei=24, **changes):
 
 @pytest.fixture(scope="module")
 def proof(work):
-    return proof_of(3, COUNTS, work)
+    """One channel per cycle: the accelerator of `test_many_types` with 15."""
+    return proof_of(15, COUNTS, work, **many_type_sizes(8))
 
 
 class TestStages(StageTests):
@@ -61,9 +62,9 @@ def test_bad_neighbors(proof):
     start = int(stimulus.counts[:full].sum()) + 1  # the atom without neighbours has one beat
     beats, cfg = stimulus.beats, proof.cfg
     alien, alien_center = beats.copy(), beats.copy()
-    # type 3: the memories hold it, the model does not
-    alien[start, 3] = alien[start, 3] & ~np.uint32(0xFF) | 3
-    alien_center[start, 3] |= np.uint32(0x7 << 8)
+    # type 15: the memories hold it, the model does not
+    alien[start, 3] = alien[start, 3] & ~np.uint32(0xFF) | 15
+    alien_center[start, 3] |= np.uint32(0xF << 8)
     arrays = {
         "image": build_image(proof.model, cfg), "last": stimulus.last, "beats": beats,
         "extra": np.insert(beats, start, beats[start], axis=0),
@@ -95,8 +96,8 @@ def test_corner_displacements(proof):
     rij[:, :4] = near
     mask = np.zeros(rij.shape[:2], dtype=bool)
     mask[:, :4] = True
-    kinds = np.broadcast_to(np.arange(proof.model.nnei) % 3, mask.shape)
-    corner = replace(proof, atoms=Atoms(np.arange(len(near)) % 3, rij, mask, kinds))
+    kinds = np.broadcast_to(np.arange(proof.model.nnei) % proof.model.ntypes, mask.shape)
+    corner = replace(proof, atoms=Atoms(np.arange(len(near)), rij, mask, kinds))
     corner.check(corner.evaluate("corner", {"taps": list(STAGES)}), "run")
 
 
@@ -125,7 +126,7 @@ def test_many_types(ntypes, fold, work):
 
 
 def test_types_that_are_absent(proof):
-    """A frame of one type whose atoms have neighbours of another; the model knows three."""
+    """A frame of one type whose atoms have neighbours of another; the model knows 15."""
     atoms = proof.atoms
     lone = replace(proof, atoms=replace(
         atoms, center_types=np.full_like(atoms.center_types, 2),
@@ -134,12 +135,12 @@ def test_types_that_are_absent(proof):
 
 
 def test_simulate_a_system_that_lacks_types(proof, tmp_path):
-    """A trained model's file and a frame of two of its three types, as `nvnmd simulate` does it."""
+    """A trained model's file and a frame of two of its 15 types, as `nvnmd simulate` does it."""
     rng = np.random.default_rng(6)
-    weights, cell = type_weights(rng), rattled(rng, [0, 2, 2, 0, 2, 0, 2, 0])
-    model = freeze_model(weights, tables_of_weights(weights, 4.0, 1.0), type_config())
-    hood = build_neighborhood(cell.coord, cell.box, cell.types, model.sel, model.rcut, ntypes=3)
-    cfg = replace(small_accelerator(model), trace=True)
+    weights, cell = type_weights(rng, 15), rattled(rng, [0, 2, 2, 0, 2, 0, 2, 0])
+    model = freeze_model(weights, tables_of_weights(weights, 4.0, 1.0), type_config(15))
+    hood = build_neighborhood(cell.coord, cell.box, cell.types, model.sel, model.rcut, ntypes=15)
+    cfg = replace(small_accelerator(model, **many_type_sizes(8)), trace=True)
     assert cfg == proof.cfg
     found = simulate_hood(model, hood, cfg, tmp_path, log=lambda _: None)
     assert found.problems == ()

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from support.small_models import random_model
+from support.small_models import random_model, random_weights, small_config
+from support.type_models import type_config, type_weights
 
+from nvnmd.deepmd.tables import tables_of_weights
 from nvnmd.hdl.core import STATUS_BITS
 from nvnmd.hdl.export import config_for
 from nvnmd.hdl.host.image import build_image
@@ -18,6 +20,7 @@ from nvnmd.hdl.presets import DEFAULT, preset
 from nvnmd.hdl.verify.stimulus import build_stimulus, expected_words
 from nvnmd.hdl.verify.taps import STAGES
 from nvnmd.hdl.verilog import LINT_OFF, TOP, generate_verilog
+from nvnmd.mapping.freeze import freeze_model
 from nvnmd.quantize.model import Model
 from nvnmd.quantize.widths import VENDOR_WIDTHS, Widths
 from nvnmd.sim.accelerator import (
@@ -46,6 +49,20 @@ def small_accelerator(model: Model, **changes):
 def exported_accelerator(model: Model) -> AcceleratorConfig:
     """The accelerator of `export-hdl --fold 2 --fit-cols 4`, and so of `simulate`."""
     return preset(DEFAULT).config(model, fold=2, fit_cols=4)
+
+
+def octave_model(version: int) -> Model:
+    """A frozen model of random weights with octave tables, of three types."""
+    rng = np.random.default_rng(11 + version)
+    weights = type_weights(rng, 3) if version else random_weights(rng, 3)
+    config = type_config(3) if version else small_config(3)
+    tables = tables_of_weights(weights, 4.0, 1.0, name="octave")
+    return freeze_model(weights, tables, replace(config, tables="octave"))
+
+
+def octave_accelerator(model: Model) -> AcceleratorConfig:
+    """The smallest accelerator of the tests that has taps: one channel per cycle."""
+    return replace(small_accelerator(model, fold=8), trace=True)
 
 
 def many_type_sizes(fold: int) -> dict[str, int]:
