@@ -14,6 +14,7 @@ from support.type_models import type_config, type_weights
 from nvnmd.deepmd.tables import tables_of_weights
 from nvnmd.hdl.core import STATUS_BITS
 from nvnmd.hdl.export import config_for
+from nvnmd.hdl.fitting.schedule import Schedule
 from nvnmd.hdl.host.image import build_image
 from nvnmd.hdl.params import AcceleratorConfig
 from nvnmd.hdl.presets import DEFAULT, preset
@@ -179,9 +180,10 @@ class Proof:
         """
         stimulus = stimulus_of(self.atoms)
         trace = trace_of(self.model, self.atoms)
+        lanes = Schedule.best(self.cfg).lanes
         rounds = {
             name: len(stage.words)
-            for name, stage in stage_words(trace, self.atoms.mask, self.cfg, 1).items()
+            for name, stage in stage_words(trace, self.atoms.mask, self.cfg, lanes).items()
         }
         script = [{"op": "load", "image": "image"}]
         for n, name in enumerate(("clean", *STAGES)):
@@ -192,7 +194,7 @@ class Proof:
                   "last": stimulus.last}
         found = play(self.cfg, self.work / "faults", None, script, arrays,
                      {"taps": list(STAGES)})
-        assert found["clean.tap_z"].shape[1] == 1
+        assert found["clean.tap_z"].shape[1] == lanes
         return found
 
     def check_fault(self, results: dict, stage: str) -> None:
