@@ -19,6 +19,7 @@ from nvnmd.boards.gateware import LinkedAccelerator
 from nvnmd.boards.link.endpoint import EchoBoard
 from nvnmd.errors import InputError, NvnmdError
 from nvnmd.hdl.host.image import build_image, fingerprint
+from nvnmd.hdl.host.loader import digest_cycles
 from nvnmd.hdl.params import AcceleratorConfig
 from nvnmd.hdl.presets import DEFAULT, preset
 from nvnmd.hdl.schedule import latencies
@@ -94,7 +95,8 @@ def table(report: dict[str, Any]) -> list[tuple[str, str]]:
     rows = [("board", f"{report['board']} ({report['part']})")]
     if "model_digest" in report:
         rows += [("model", report["model_digest"]),
-                 ("cycles per atom, full list", str(report["cycles_per_atom"]))]
+                 ("cycles per atom, full list", str(report["cycles_per_atom"])),
+                 ("cycles of a digest over the memories", str(report["digest_cycles"]))]
     else:
         rows.append(("design", "the link with an echo"))
     if "clock_asked" in report:
@@ -114,7 +116,8 @@ def table(report: dict[str, Any]) -> list[tuple[str, str]]:
 def _model_facts(model: Model, cfg: AcceleratorConfig) -> dict[str, Any]:
     return {"model_digest": model.digest, "parameters": cfg.to_dict(),
             "fingerprint": f"{fingerprint(cfg):08x}",
-            "cycles_per_atom": latencies(cfg).cycles_per_atom(model.nnei)}
+            "cycles_per_atom": latencies(cfg).cycles_per_atom(model.nnei),
+            "digest_cycles": digest_cycles(cfg)}
 
 
 def _simulated(cfg: AcceleratorConfig | None, folder: Path, say: Say) -> dict[str, Any]:

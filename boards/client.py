@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -11,7 +12,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from nvnmd.boards.gateware import ATOMS_HEAD, FACTS, LAST_BIT
+from nvnmd.boards.application import ATOMS_HEAD, FACTS, LAST_BIT
 from nvnmd.boards.link.frames import Fault, Kind
 from nvnmd.boards.link.session import BoardFaultError, Session, words_of
 from nvnmd.boards.link.transport import LinkError
@@ -68,6 +69,28 @@ class BoardFacts:
         protocol, finger, sizes, status, check, dropped, repeated, cycles = words
         return cls(protocol, finger, sizes & 0xFFFF, sizes >> 16, status, check, dropped, repeated,
                    cycles)
+
+
+@dataclass(frozen=True)
+class Digest:
+    """What a board read back from its memories.
+
+    Attributes
+    ----------
+    digests : (int, int)
+        CRC-32 of the image as it stands there, of the first and of the second copies of what is
+        held twice.
+    cycles : int
+        Clock cycles that it took.
+    """
+
+    digests: tuple[int, int]
+    cycles: int
+
+    def __str__(self) -> str:
+        first, second = (f"{digest:08x}" for digest in self.digests)
+        return (f"digest {first}" + (f", copies {second}" if second != first else "")
+                + f" in {self.cycles} cycles")
 
 
 @dataclass(frozen=True)
@@ -157,7 +180,7 @@ class Board:
                              self.session.transport.name)
 
     def load(self, model: Model | Potential, tell: Callable[[int, int], None] = _silent) -> None:
-        """Load a model, unless the board has it already.
+        """Load a model, unless the board has it already, and have its memories read back.
 
         Parameters
         ----------
@@ -185,13 +208,45 @@ class Board:
         self._facts = BoardFacts.of(self._session.facts, name)
         image = build_image(network, self._as_built(cfg, name))
         check = zlib.crc32(image[1:].astype("<u4").tobytes())
-        if self.status().check != check:
+        if self.status().check != check or not self._still_there(check):
             self._send_image(image, tell)
-            found = self.status().check
-            if found != check:
-                raise LinkError(f"{name}: the board holds an image with the check {found:08x}, "
+            held = self.status().check
+            if held != check:
+                raise LinkError(f"{name}: the board holds an image with the check {held:08x}, "
                                 f"expected {check:08x}")
+            found = self.digest()
+            if found.digests != (check, check):
+                raise LinkError(f"{name}: the memories read back with the {found}, expected "
+                                f"{check:08x}")
         self._model = network
+
+    def digest(self) -> Digest:
+        """Have the board read the memories of the model back, through the ports of evaluation.
+
+        Raises
+        ------
+        LinkError
+            There is no model, or the memories do not hold what was loaded: the board forgets it.
+        """
+        words, pause = words_of(self.session.request(Kind.DIGEST)), 1e-3
+        # one word: not there yet; how long it may take is the board's affair, which gives up itself
+        while len(words) == 1:
+            time.sleep(pause)
+            pause = min(2 * pause, 0.2)
+            words = words_of(self.session.request(Kind.DIGEST))
+        if len(words) != 3:
+            raise LinkError(f"{self.session.transport.name}: a digest of {len(words)} words, "
+                            "expected 3")
+        return Digest((words[0], words[1]), words[2])
+
+    def _still_there(self, check: int) -> bool:
+        """Whether an image that was loaded earlier stands in the memories, word by word."""
+        try:
+            return self.digest().digests == (check, check)
+        except BoardFaultError as error:
+            if error.fault != Fault.MEMORY:
+                raise
+            return False
 
     def _as_built(self, cfg: AcceleratorConfig, name: str) -> AcceleratorConfig:
         """The configuration with weights kept once or twice, as the board's accelerator has them.

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 
+from nvnmd.boards.application import ATOMS_HEAD
 from nvnmd.boards.catalog import BoardType
-from nvnmd.boards.gateware import ATOMS_HEAD
 from nvnmd.errors import InputError
 from nvnmd.hdl.budget import FAMILIES, Budget, Family, count_budget, total
 from nvnmd.hdl.export import config_for

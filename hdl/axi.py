@@ -23,12 +23,18 @@ class Accelerator(wiring.Component):
     tuser the centre type), ``m_axis_deriv`` (128 bits, tlast at the atom's last neighbour). A
     transfer happens in a cycle with tvalid and tready; reset in the middle of an atom or of a load
     forgets both and the loaded model.
+
+    `verify`, held high until `verified` is, has all memories of the model read through the ports
+    that evaluation uses: `digest` and `digest_copies` are then the CRC-32 of the image's header, if
+    they hold the image (`nvnmd.hdl.host.loader`).
     """
 
     def __init__(self, cfg: AcceleratorConfig) -> None:
         self.cfg = cfg
         self._core = Core(cfg)
-        ports = {"aclk": In(1), "aresetn": In(1), "status": Out(len(STATUS_BITS))}
+        ports = {"aclk": In(1), "aresetn": In(1), "status": Out(len(STATUS_BITS)),
+                 "verify": In(1), "verified": Out(1),
+                 "digest": Out(LANE_BITS), "digest_copies": Out(LANE_BITS)}
         for name in ("s_axis_load", "s_axis_nbr"):
             ports |= {
                 f"{name}_tdata": In(BEAT), f"{name}_tvalid": In(1), f"{name}_tready": Out(1),
@@ -60,6 +66,10 @@ class Accelerator(wiring.Component):
         m.d.comb += [
             ClockSignal(DOMAIN).eq(self.aclk),
             ResetSignal(DOMAIN).eq(~self.aresetn),
+            core.verify.eq(self.verify),
+            self.verified.eq(core.verified),
+            self.digest.eq(core.digests[0]),
+            self.digest_copies.eq(core.digests[1]),
             core.load.payload.data.eq(self.s_axis_load_tdata),
             core.load.payload.last.eq(self.s_axis_load_tlast),
             core.load.valid.eq(self.s_axis_load_tvalid),

@@ -8,7 +8,7 @@ columns, and the small queues of the stages; credits, not combinational chains, 
 from __future__ import annotations
 
 from amaranth.hdl import Cat, Module, Signal, Value
-from amaranth.lib import stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from nvnmd.hdl.atom.descriptor import Descriptor
@@ -22,6 +22,7 @@ from nvnmd.hdl.neighbor.gr import GrAccumulate, GrFinalize
 from nvnmd.hdl.neighbor.store import NeighborStore
 from nvnmd.hdl.params import AcceleratorConfig
 from nvnmd.hdl.pipeline.loadbus import LANE_BITS, LANES
+from nvnmd.hdl.pipeline.owners import share
 from nvnmd.hdl.verify.taps import STAGES, Tap, flipped_flt, flt_lanes, lanes_of, words_per_beat
 
 TYPE_FIELD = 8
@@ -38,6 +39,8 @@ class Core(wiring.Component):
     ----------
     load : In, stream of `LoadBeat`
         Model images, see `nvnmd.hdl.host.image`.
+    verify : In; verified, digests : Out
+        Digests over the model's memories, see `nvnmd.hdl.host.loader`.
     nbr_valid, nbr_data, nbr_last : In; nbr_ready : Out
         Neighbour beats: 32-bit lanes x, y, z, control (neighbour type in bits 0-7, centre type in
         bits 8-15, bit 16: the atom has no neighbour).
@@ -57,6 +60,9 @@ class Core(wiring.Component):
         self._backward = NeighborBackward(cfg)
         ports = {
             "load": In(stream.Signature(LoadBeat())),
+            "verify": In(1),
+            "verified": Out(1),
+            "digests": Out(data.ArrayLayout(LANE_BITS, 2)),
             "nbr_valid": In(1),
             "nbr_data": In(LANES * LANE_BITS),
             "nbr_last": In(1),
@@ -102,9 +108,12 @@ class Core(wiring.Component):
         loads = [forward.load, finalize.load, fitnet.load]
         if cfg.version:
             loads.append(backward.load)
-        for load in loads:
-            for name in ("valid", "section", "index", "data"):
-                m.d.comb += getattr(load, name).eq(getattr(loader.bus, name))
+        share(m, loader.bus, *loads)
+        m.d.comb += [
+            loader.verify.eq(self.verify),
+            self.verified.eq(loader.verified),
+            self.digests.eq(loader.digests),
+        ]
         bad_type = self._connect_input(m, loader, front)
         m.d.comb += [
             front.ntypes.eq(loader.ntypes),

@@ -26,7 +26,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-PROTOCOL = 1
+PROTOCOL = 2
 """Version of the protocol; both sides tell theirs in the first exchange."""
 FLAG, ESCAPE, TURN = 0x7E, 0x7D, 0x20
 REPLY = 0x80
@@ -49,6 +49,11 @@ class Kind(enum.IntEnum):
     """Ask for the status and the counters."""
     ECHO = 5
     """Send the payload back; for tests of the link."""
+    DIGEST = 6
+    """Read all memories of the model back: the digests over them, and the cycles that took.
+
+    A reply of one word says that it is at work; ask again.
+    """
     ERROR = 0x7F
     """Reply only: a code of `Fault` and the accelerator's status."""
 
@@ -63,6 +68,7 @@ class Fault(enum.IntEnum):
     STATUS = 5
     STUCK = 6
     HELD = 7
+    MEMORY = 8
 
 
 @dataclass(frozen=True)

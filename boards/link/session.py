@@ -254,6 +254,7 @@ _TEXTS = {
     Fault.ORDER: "a part of the model came out of order",
     Fault.STATUS: "a value left its format or did not fit",
     Fault.STUCK: "the accelerator stopped answering",
+    Fault.MEMORY: "its memories do not hold the model that was loaded",
 }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Array, Cat, Module, Mux, Signal, signed
+from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -20,6 +20,7 @@ from nvnmd.hdl.fitting.weights import SHIFT_BITS
 from nvnmd.hdl.params import AcceleratorConfig
 from nvnmd.hdl.pipeline.lane_memory import LaneMemory, log2, span
 from nvnmd.hdl.pipeline.loadbus import LANE_BITS, LANES, LoadBus, Section
+from nvnmd.hdl.pipeline.owners import answer, connect_load, joined
 
 
 class LastLayer(wiring.Component):
@@ -70,11 +71,12 @@ class LastLayer(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         cfg = self.cfg
-        forward, backward = (
+        (forward, back), (backward, back_back) = (
             self._weights(m, section)
             for section in (Section.FIT_LAST_FORWARD, Section.FIT_LAST_BACKWARD)
         )
-        shifts, shifts_back, biases = self._scalars(m)
+        shifts, shifts_back, biases, back_scalars = self._scalars(m)
+        m.d.comb += self.load.back.eq(joined(back, back_back, back_scalars))
 
         # forward
         m.d.comb += forward.r_index.eq(
@@ -122,17 +124,16 @@ class LastLayer(wiring.Component):
         m.d.comb += self.grad_overflow.eq(Cat(bad).any())
         return m
 
-    def _weights(self, m: Module, section: Section) -> LaneMemory:
-        """The mantissas of every net, four written at once."""
+    def _weights(self, m: Module, section: Section) -> tuple[LaneMemory, Value]:
+        """The mantissas of every net, four written at once, and what is read back of them."""
         cfg = self.cfg
         mem = LaneMemory(cfg.nets * cfg.width, signed(cfg.weight_bits),
                          write_lanes=LANES, read_lanes=self.lanes)
         m.submodules[section.name.lower()] = mem
-        connect_load(m, self.load, section, mem)
-        return mem
+        return mem, connect_load(m, self.load, section, mem)
 
-    def _scalars(self, m: Module) -> tuple[Array, Array, Array]:
-        """Per net: shifts forward and backward, bias."""
+    def _scalars(self, m: Module) -> tuple[Array, Array, Array, Value]:
+        """Per net: shifts forward and backward, bias; and what is read back of them."""
         cfg = self.cfg
         listed = self.load.valid & (self.load.section == Section.FIT_LAST)
         # as many as a type's bits can name, so that none is undefined
@@ -148,33 +149,13 @@ class LastLayer(wiring.Component):
                     shifts_back[t].eq(cfg.weight_frac - word[1]),
                     biases[t].eq(word[2][:cfg.energy_bits]),
                 ]
-        return shifts, shifts_back, biases
+        net = delayed(m, self.load.index[:max(1, (count - 1).bit_length())], 3)
+        back = answer(m, self.load, Section.FIT_LAST,
+                      [cfg.weight_frac - shifts[net], cfg.weight_frac - shifts_back[net],
+                       biases[net]], since=3)
+        return shifts, shifts_back, biases, back
 
     def compute(self, x: list[int], w: list[int], shift: int, bias: int) -> tuple[int, list[int]]:
         """Energy and gradient of one atom; w are one type's mantissas."""
         energy = (sum(a * b for a, b in zip(x, w, strict=True)) >> shift) + bias
         return energy, [(b << self.cfg.fix_frac) >> shift for b in w]
-
-
-def connect_load(m: Module, load: wiring.PureInterface, section: Section, mem: LaneMemory,
-                 *, minus_from: int | None = None, plus: int = 0) -> None:
-    """Write a section's beats into a memory of four write lanes, one cycle later.
-
-    `minus_from`: store ``minus_from - word`` (exponents become shifts); else ``word + plus``.
-    """
-    enable = Signal(name=f"{section.name.lower()}_en")
-    index = Signal.like(mem.w_index, reset_less=True)
-    words = Signal(mem.w_data.shape(), reset_less=True)
-    groups = mem.items // mem.write_lanes
-    m.d.sync += [
-        enable.eq(load.valid & (load.section == section) & (load.index < groups)),
-        index.eq(load.index),
-    ]
-    for i in range(LANES):
-        word = load.data.word_select(i, LANE_BITS)
-        m.d.sync += words[i].eq(word + plus if minus_from is None else minus_from - word)
-    m.d.comb += [
-        mem.w_en.eq(enable),
-        mem.w_index.eq(index),
-        mem.w_data.eq(words),
-    ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Signal, Value, signed
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -13,6 +13,7 @@ from nvnmd.hdl.params import AcceleratorConfig
 from nvnmd.hdl.pipeline.lane_memory import log2, span
 from nvnmd.hdl.pipeline.loadbus import LANE_BITS, LANES, LoadBus, Section
 from nvnmd.hdl.pipeline.memories import make_memory
+from nvnmd.hdl.pipeline.owners import answer, asked, joined
 
 
 def mac_latency(cfg: AcceleratorConfig) -> int:
@@ -71,17 +72,26 @@ class MacArray(wiring.Component):
         granules = rows * cols // LANES
         m.submodules.weights = weights = make_memory(
             data.ArrayLayout(granule, granules), self.matrices * self.chunks * self.blocks)
-        self._connect_load(m, weights.write_port(granularity=1 if granules > 1 else None), granules)
+        checking, address, place = self._connect_load(
+            m, weights.write_port(granularity=1 if granules > 1 else None), granules)
 
         read = weights.read_port()
         m.d.comb += [
             read.en.eq(1),
-            read.addr.eq(self._address(self.matrix, self.chunk, self.block)),
+            read.addr.eq(Mux(checking, address,
+                             self._address(self.matrix, self.chunk, self.block))),
         ]
         # registers behind the memories: their outputs fan out to the whole array
         w = Signal(weights.shape, reset_less=True)
         x = Signal(self.x.shape(), reset_less=True)
         m.d.sync += [w.eq(read.data), x.eq(self.x)]
+        four = Signal(granule)
+        m.d.comb += [
+            four.as_value().eq(w.as_value().word_select(place, LANES * cfg.weight_bits)),
+            self.load.back.eq(joined(*(
+                answer(m, self.load, section, [*four], since=3)
+                for section in (Section.FIT_FORWARD, Section.FIT_BACKWARD)))),
+        ]
 
         behind = 2 + cfg.mult_latency + tree_latency(rows)
         first = delayed(m, self.step & self.first, behind)
@@ -108,8 +118,13 @@ class MacArray(wiring.Component):
         """Memory word of a step: matrix, chunk, block from the top, each in its own bits."""
         return Cat(block[:log2(self.blocks)], chunk[:log2(self.chunks)], matrix)
 
-    def _connect_load(self, m: Module, write: memory.WritePort, granules: int) -> None:
-        """Turn load beats into writes of four mantissas, one cycle later."""
+    def _connect_load(self, m: Module, write: memory.WritePort, granules: int
+                      ) -> tuple[Value, Value, Value]:
+        """Turn load beats into writes of four mantissas, one cycle later.
+
+        Returns what reads them back: whether a beat is asked for, its address, and its place in
+        the memory's row when that is there.
+        """
         cfg = self.cfg
         index = self.load.index
         per_row = log2(cfg.width // LANES)
@@ -141,6 +156,9 @@ class MacArray(wiring.Component):
             write.addr.eq(address),
             write.data.as_value().eq(lanes.replicate(granules)),
         ]
+        either = (asked(self.load, Section.FIT_FORWARD)
+                  | asked(self.load, Section.FIT_BACKWARD))
+        return delayed(m, either, 1), address, delayed(m, place, 3)
 
     def compute(self, x: list[int], w: list[list[int]]) -> list[int]:
         """Sums of one block: x has width words, w[row] the block's fit_cols mantissas."""

@@ -24,6 +24,7 @@ from nvnmd.hdl.layouts import DescriptorLayout, dd_layout
 from nvnmd.hdl.params import AcceleratorConfig
 from nvnmd.hdl.pipeline.lane_memory import LaneMemory, log2, span
 from nvnmd.hdl.pipeline.loadbus import LoadBus
+from nvnmd.hdl.pipeline.owners import share
 
 
 class FitNetSignature(wiring.Signature):
@@ -90,8 +91,7 @@ class FitNet(wiring.Component):
             self.banks * cfg.width, word, write_lanes=1, read_lanes=cfg.fit_rows)
         m.submodules.activations = activations = LaneMemory(
             2 * cfg.fit_atoms * cfg.width, word, write_lanes=lanes, read_lanes=cfg.fit_rows)
-        for part in (array, post):
-            wiring.connect(m, part.load, wiring.flipped(self.load))
+        share(m, self.load, array.load, post.load)
 
         self._input(m, inputs, passes)
         self._energy(m, post, passes)

@@ -21,12 +21,12 @@ from amaranth.lib.wiring import In, Out
 from nvnmd.errors import InputError
 from nvnmd.hdl.arith.fixed import delayed, tree_latency, tree_sum
 from nvnmd.hdl.arith.multiplier import Multiplier
-from nvnmd.hdl.fitting.last import connect_load
 from nvnmd.hdl.fitting.weights import GRID_BITS, cut_bits, cut_offset
 from nvnmd.hdl.params import AcceleratorConfig
 from nvnmd.hdl.pipeline.deep_memory import DeepMemory
 from nvnmd.hdl.pipeline.lane_memory import LaneMemory, log2, span
 from nvnmd.hdl.pipeline.loadbus import LANE_BITS, LANES, LoadBus, Section
+from nvnmd.hdl.pipeline.owners import answer, asked, connect_load, joined
 
 
 def one_copy_latency(cfg: AcceleratorConfig) -> int:
@@ -81,19 +81,20 @@ class OneCopyArray(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         cfg, cols = self.cfg, self.cfg.fit_cols
-        weights = self._weights(m)
+        weights, checking, address, granule = self._weights(m)
         m.submodules.cuts = cuts = LaneMemory(
             2 * self.half * cfg.width, cut_bits(cfg), write_lanes=LANES, read_lanes=cols)
-        connect_load(m, self.load, Section.FIT_COLUMN, cuts, plus=cut_offset(cfg))
+        back_cuts = connect_load(m, self.load, Section.FIT_COLUMN, cuts, plus=cut_offset(cfg),
+                                 second=True)
 
         # backward: output `row` of the block, from block `taken` of the inputs
         row, taken = self.chunk[:log2(cols)], self.chunk[log2(cols):]
         block = self.block[:log2(self.blocks)]
         m.d.comb += [
-            weights.r_index.eq(Mux(
+            weights.r_index.eq(Mux(checking, address, Mux(
                 self.backward,
                 self._address(self.matrix - self.half, Cat(row, block), taken),
-                self._address(self.matrix, self.chunk, self.block))),
+                self._address(self.matrix, self.chunk, self.block)))),
             cuts.r_index.eq(Cat(block, self.matrix)),
         ]
         back_read, row_read = delayed(m, self.backward, 1), delayed(m, row, 1)
@@ -103,6 +104,13 @@ class OneCopyArray(wiring.Component):
         lanes_cuts = [Value.cast(cuts.r_data[c]) for c in range(cols)]
         of_row = Array(lanes_cuts)[row_read]
         m.d.sync += w.eq(weights.r_data)
+        read = Signal(w.shape().elem_shape)
+        m.d.comb += [
+            read.as_value().eq(w.as_value().word_select(granule, LANES * GRID_BITS)),
+            self.load.back.eq(joined(
+                back_cuts,
+                answer(m, self.load, Section.FIT_FORWARD, [*read], since=3))),
+        ]
         for c in range(cols):
             m.d.sync += [
                 inputs[c].eq(Mux(back_read, self.across[c], self.x[0])),
@@ -153,8 +161,12 @@ class OneCopyArray(wiring.Component):
         """Memory row of a matrix's row and block of columns, each in its own bits."""
         return Cat(block[:log2(self.blocks)], row[:log2(self.chunks)], matrix[:len(self.matrix)])
 
-    def _weights(self, m: Module) -> DeepMemory:
-        """The memory of the weights; a load beat writes four of them, one cycle later."""
+    def _weights(self, m: Module) -> tuple[DeepMemory, Value, Value, Value]:
+        """The memory of the weights; a load beat writes four of them, one cycle later.
+
+        And what reads them back: whether a beat is asked for, its address, and its place in the
+        row when that is there.
+        """
         cfg = self.cfg
         granule = data.ArrayLayout(signed(GRID_BITS), LANES)
         granules = cfg.fit_cols // LANES
@@ -180,7 +192,8 @@ class OneCopyArray(wiring.Component):
             weights.w_index.eq(address),
             weights.w_data.as_value().eq(lanes.replicate(granules)),
         ]
-        return weights
+        checking = delayed(m, asked(self.load, Section.FIT_FORWARD), 1)
+        return weights, checking, address, delayed(m, quad[:per_block], 3)
 
     def compute(self, x: list[int], w: list[list[int]]) -> list[int]:
         """Sums of one block: x has width words, w[row] the block's fit_cols mantissas."""

@@ -17,11 +17,12 @@ from nvnmd.hdl.arith.fixed import (
 )
 from nvnmd.hdl.arith.multiplier import Multiplier
 from nvnmd.hdl.arith.tanh4 import Tanh4, tanh4_latency
-from nvnmd.hdl.fitting.last import LastLayer, connect_load
+from nvnmd.hdl.fitting.last import LastLayer
 from nvnmd.hdl.fitting.weights import SHIFT_BITS
 from nvnmd.hdl.params import AcceleratorConfig
 from nvnmd.hdl.pipeline.lane_memory import LaneMemory, log2, span
 from nvnmd.hdl.pipeline.loadbus import LANES, LoadBus, Section
+from nvnmd.hdl.pipeline.owners import connect_load, share
 
 # cycles from the hold register (stage 0) to the value before the activation: memory, shift, add
 _SUM_STAGE = 1 + SHIFT_LATENCY + 1
@@ -154,12 +155,12 @@ class FitPost(wiring.Component):
             jobs.append(j)
             groups.append(g)
 
-        shift_mem, bias_mem, skip_mem, slope_mem = self._memories(m)
-        type_mem = self._type_terms(m)
+        shift_mem, bias_mem, skip_mem, slope_mem, answers = self._memories(m)
+        type_mem, of_types = self._type_terms(m)
         if type_mem is not None:
             m.d.comb += type_mem.r_index.eq(Cat(group[:log2(self.groups)], job.ctype))
         m.submodules.last = last = LastLayer(cfg, lanes)
-        wiring.connect(m, last.load, wiring.flipped(self.load))
+        share(m, self.load, last.load, answers=[*answers, *of_types])
 
         m.d.comb += [
             shift_mem.r_index.eq(Cat(group[:log2(self.groups)], job.matrix)),
@@ -292,19 +293,22 @@ class FitPost(wiring.Component):
         """Bits of a layer whose slopes are kept: all but the last."""
         return (max(1, self.cfg.hidden - 1) - 1).bit_length()
 
-    def _type_terms(self, m: Module) -> LaneMemory | None:
-        """Version 1: what each centre type adds in the first layer."""
+    def _type_terms(self, m: Module) -> tuple[LaneMemory | None, list[Value]]:
+        """Version 1: what each centre type adds in the first layer, and what is read back."""
         cfg = self.cfg
         if cfg.version == 0:
-            return None
+            return None, []
         m.submodules.type_terms = terms = LaneMemory(
             cfg.ntypes * cfg.width, signed(cfg.data_bits), write_lanes=LANES,
             read_lanes=self.lanes)
-        connect_load(m, self.load, Section.TYPE_TERM, terms)
-        return terms
+        return terms, [connect_load(m, self.load, Section.TYPE_TERM, terms)]
 
-    def _memories(self, m: Module) -> tuple[LaneMemory, LaneMemory, LaneMemory, LaneMemory]:
-        """Column shifts, biases, skip values (in place), slopes of all but the last layer."""
+    def _memories(self, m: Module) -> tuple[LaneMemory, LaneMemory, LaneMemory, LaneMemory,
+                                            list[Value]]:
+        """Column shifts, biases, skip values (in place), slopes of all but the last layer.
+
+        And what is read back of the first two.
+        """
         cfg, lanes = self.cfg, self.lanes
         columns = cfg.nets * cfg.hidden * cfg.width
         word = signed(cfg.data_bits)
@@ -317,6 +321,10 @@ class FitPost(wiring.Component):
         m.submodules.slopes = slopes = LaneMemory(
             cfg.fit_atoms * cfg.width << self._layer_bits, cfg.short_frac + 1,
             write_lanes=lanes, read_lanes=lanes)
-        connect_load(m, self.load, Section.FIT_COLUMN, shifts, minus_from=cfg.weight_frac)
-        connect_load(m, self.load, Section.FIT_BIAS, biases)
-        return shifts, biases, skips, slopes
+        answers = [
+            # with weights kept once the array has a copy of the exponents
+            connect_load(m, self.load, Section.FIT_COLUMN, shifts, minus_from=cfg.weight_frac,
+                         second=False if cfg.weights_once else None),
+            connect_load(m, self.load, Section.FIT_BIAS, biases),
+        ]
+        return shifts, biases, skips, slopes, answers

@@ -29,6 +29,7 @@ from nvnmd.hdl.neighbor.wide_dot import WideDot
 from nvnmd.hdl.params import AcceleratorConfig, ceil_div
 from nvnmd.hdl.pipeline.delay import Delay
 from nvnmd.hdl.pipeline.loadbus import LoadBus
+from nvnmd.hdl.pipeline.owners import share
 from nvnmd.hdl.pipeline.pending import Pending
 
 FAULTS = ("dr4", "dg", "ds", "dh", "deriv")
@@ -92,7 +93,7 @@ class NeighborBackward(wiring.Component):
         self._sums = [BinarySum(cfg) for _ in lanes]
         self._by_gain = [FltMul(cfg) for _ in lanes]
         self._to_dk = WideDot(cfg, self.slots) if cfg.switched else None
-        self._inverse = InverseStd(cfg) if cfg.version else None
+        self._inverse = InverseStd(cfg, second=True) if cfg.version else None
         # neighbours under way or waiting to be taken: enough to keep the pipeline full
         self.depth = ceil_div(self.latency, self.slots) + 4
         ports = {
@@ -361,7 +362,7 @@ class NeighborBackward(wiring.Component):
         if inverse is None:
             return both, [ds.o, dh.o]
         m.submodules.inverse = inverse
-        wiring.connect(m, wiring.flipped(self.load), inverse.load)
+        share(m, self.load, inverse.load)
         kind = self._waiting(m, "ctype", self.cfg.type_bits, mark.first)
         m.d.comb += [
             kind.i.eq(meta.ctype),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from amaranth.hdl import Cat, Module, Signal, Value, signed
+from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from nvnmd.hdl.arith.whole import ProductToFix
 from nvnmd.hdl.params import AcceleratorConfig
 from nvnmd.hdl.pipeline.loadbus import LoadBus, Section
 from nvnmd.hdl.pipeline.memories import make_memory
+from nvnmd.hdl.pipeline.owners import answer, asked
 
 
 class EmptySlot(wiring.Component):
@@ -49,6 +50,9 @@ class EmptySlot(wiring.Component):
         row = Signal(range(max(2, depth)))
         m.d.comb += row.eq(pair * (beats // self.banks) + first // (4 * self.banks))
         words: list[Value] = []
+        checking = asked(self.load, Section.EMPTY)
+        bank_asked = Signal(range(max(2, self.banks)))
+        m.d.sync += bank_asked.eq(self.load.index % self.banks)
         for bank in range(self.banks):
             m.submodules[f"bank{bank}"] = mem = make_memory(128, depth)
             write, read = mem.write_port(), mem.read_port()
@@ -60,10 +64,17 @@ class EmptySlot(wiring.Component):
                     & (self.load.section == Section.EMPTY)
                     & (self.load.index % self.banks == bank)
                 ),
-                read.addr.eq(row),
+                read.addr.eq(Mux(checking, self.load.index // self.banks, row)),
                 read.en.eq(1),
             ]
             words += [read.data.word_select(n, 32) for n in range(4)]
+        beat = Array(Cat(words[4 * bank : 4 * bank + 4]) for bank in range(self.banks))[bank_asked]
+        back = Signal(128)
+        m.d.comb += [
+            back.eq(beat),
+            self.load.back.eq(answer(m, self.load, Section.EMPTY,
+                                     [back.word_select(n, 32) for n in range(4)], since=1)),
+        ]
         if cfg.lanes >= 4:
             m.d.comb += [self.words[n].eq(word) for n, word in enumerate(words)]
         else:

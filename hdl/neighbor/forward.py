@@ -24,6 +24,7 @@ from nvnmd.hdl.neighbor.type_scale import InverseStd, TypeGain
 from nvnmd.hdl.params import AcceleratorConfig
 from nvnmd.hdl.pipeline.delay import Delay
 from nvnmd.hdl.pipeline.loadbus import LoadBus, Section
+from nvnmd.hdl.pipeline.owners import share
 from nvnmd.hdl.pipeline.pending import Pending
 from nvnmd.quantize import ops
 
@@ -195,8 +196,8 @@ class NeighborForward(wiring.Component):
         # (s, h) and their slopes
         m.submodules.u_table = u_table = self._u_table
         m.submodules.g_table = g_table = self._g_table
-        wiring.connect(m, wiring.flipped(self.load), u_table.load)
-        wiring.connect(m, wiring.flipped(self.load), g_table.load)
+        more = [part for part in (self._inverse, self._gain) if part is not None]
+        share(m, self.load, u_table.load, g_table.load, *(part.load for part in more))
         m.submodules.ctype = ctype = Delay(cfg.type_bits, dot.latency)
         m.d.comb += [
             ctype.i.eq(self.beat.ctype),
@@ -309,7 +310,6 @@ class NeighborForward(wiring.Component):
         if inverse is None:
             return ready, values, slopes
         m.submodules.inverse = inverse
-        wiring.connect(m, wiring.flipped(self.load), inverse.load)
         m.submodules.inverse_type = kind = self._pending(
             self.cfg.type_bits, self._sh_latency - inverse.latency)
         waiting = [*slopes, *values[2:]]
@@ -339,7 +339,6 @@ class NeighborForward(wiring.Component):
         if gain is None:
             return table.valid_o, table.slot, table.value, table.grad
         m.submodules.gain = gain
-        wiring.connect(m, wiring.flipped(self.load), gain.load)
         pair = data.StructLayout({"ctype": self.cfg.type_bits, "ntype": self.cfg.type_bits,
                                   **({"k": FltLayout(self.cfg)} if k else {})})
         m.submodules.gain_types = types = self._pending(pair, table.latency + self.cfg.fold)

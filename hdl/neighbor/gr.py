@@ -20,6 +20,7 @@ from nvnmd.hdl.params import AcceleratorConfig
 from nvnmd.hdl.pipeline.columns import Columns
 from nvnmd.hdl.pipeline.delay import Delay
 from nvnmd.hdl.pipeline.loadbus import LoadBus
+from nvnmd.hdl.pipeline.owners import share
 from nvnmd.hdl.pipeline.ring import Ring
 from nvnmd.quantize import ops
 
@@ -271,7 +272,7 @@ class GrFinalize(wiring.Component):
         """empties * K0 per lane, 1 + mult_latency cycles after `sums`."""
         cfg = self.cfg
         m.submodules.empty = empty = EmptySlot(cfg)
-        wiring.connect(m, wiring.flipped(self.load), empty.load)
+        share(m, self.load, empty.load)
         empties = Signal(cfg.count_bits)
         m.d.comb += [
             empty.ctype.eq(self.sums.group.ctype),

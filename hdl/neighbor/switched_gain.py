@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -10,13 +10,13 @@ from nvnmd.hdl.arith.add import FltAdd
 from nvnmd.hdl.arith.flt import FltLayout, from_word
 from nvnmd.hdl.arith.mul import FltMul
 from nvnmd.hdl.arith.mul_bank import FltMulBank
-from nvnmd.hdl.fitting.last import connect_load
 from nvnmd.hdl.layouts import slot_bits
 from nvnmd.hdl.params import AcceleratorConfig
 from nvnmd.hdl.pipeline.delay import Delay
 from nvnmd.hdl.pipeline.lane_memory import LaneMemory, log2
 from nvnmd.hdl.pipeline.loadbus import LANE_BITS, LANES, LoadBus, Section
 from nvnmd.hdl.pipeline.memories import make_memory
+from nvnmd.hdl.pipeline.owners import answer, asked, connect_load, joined
 
 
 class Standardize(wiring.Component):
@@ -54,6 +54,7 @@ class Standardize(wiring.Component):
         m.submodules.words = words = make_memory(3 * cfg.flt_bits, 1 << cfg.type_bits)
         write, read = words.write_port(), words.read_port()
         listed = self.load.valid & (self.load.section == Section.INV_STD)
+        checking = asked(self.load, Section.INV_STD)
         m.d.comb += [
             write.en.eq(listed & (self.load.index < cfg.ntypes)),
             write.addr.eq(self.load.index),
@@ -61,8 +62,15 @@ class Standardize(wiring.Component):
                 Cat(self.load.data.word_select(k, LANE_BITS)[: cfg.flt_bits] for k in range(3))
             ),
             read.en.eq(1),
-            read.addr.eq(self.ctype),
+            read.addr.eq(Mux(checking, self.load.index, self.ctype)),
         ]
+        stored = [read.data.word_select(k, cfg.flt_bits) for k in range(3)]
+        m.d.comb += self.load.back.eq(joined(
+            answer(m, self.load, Section.INV_STD, stored, since=1, second=False),
+            # the backward pass has the second copy of the deviations, and needs no mean
+            answer(m, self.load, Section.INV_STD, [Const(0), Const(0), stored[2]], since=1,
+                   second=True),
+        ))
         numbers = [
             from_word(m, cfg, read.data[k * cfg.flt_bits : (k + 1) * cfg.flt_bits])
             for k in range(3)
@@ -138,7 +146,7 @@ class SwitchedGain(wiring.Component):
             cfg.ntypes * cfg.ntypes * cfg.m1, cfg.flt_bits, write_lanes=LANES,
             read_lanes=cfg.lanes,
         )
-        connect_load(m, self.load, Section.TYPE_GAIN, gains)
+        m.d.comb += self.load.back.eq(connect_load(m, self.load, Section.TYPE_GAIN, gains))
         kind = log2(cfg.ntypes)
         m.d.comb += gains.r_index.eq(
             Cat(self.slot_i[: log2(cfg.fold)], self.ntype[:kind], self.ctype[:kind])

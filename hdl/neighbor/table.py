@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Array, Cat, Const, Module, Signal, signed
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -16,6 +16,7 @@ from nvnmd.hdl.params import AcceleratorConfig, ceil_div
 from nvnmd.hdl.pipeline.delay import Delay
 from nvnmd.hdl.pipeline.loadbus import LANE_BITS, LANES, LoadBus
 from nvnmd.hdl.pipeline.memories import make_memory
+from nvnmd.hdl.pipeline.owners import answer, asked, joined
 from nvnmd.quantize import ops
 
 _READ_LATENCY = 2
@@ -317,7 +318,16 @@ class TableUnit(wiring.Component):
             ),
         ]
 
+        lane_asked = Delay(max(1, lane_bits), 3)
+        m.submodules.lane_asked = lane_asked
+        m.d.comb += lane_asked.i.eq(self.load.index[:lane_bits])
+        answers: list[Value] = []
         for number, name in enumerate(("value", "grad")[: 1 if self._own_slopes else 2]):
+            section = self.sections[number]
+            assert section is not None
+            checking = Signal(name=f"{name}_check")
+            m.d.sync += checking.eq(asked(self.load, section))
+            row = Signal(4 * cfg.flt_bits, name=f"{name}_row")
             for lane in range(self.lanes):
                 store = make_memory(4 * cfg.flt_bits, self._depth)
                 m.submodules[f"{name}_store{lane}"] = store
@@ -325,7 +335,7 @@ class TableUnit(wiring.Component):
                 enable = Signal(name=f"{name}_write{lane}")
                 m.d.sync += enable.eq(
                     self.load.valid
-                    & (self.load.section == self.sections[number])
+                    & (self.load.section == section)
                     & (self.load.index < self._depth * self.places)
                     & (self.load.index[:lane_bits] == lane)
                 )
@@ -337,11 +347,17 @@ class TableUnit(wiring.Component):
                     write.addr.eq(write_word),
                     write.data.eq(write_data),
                     write.en.eq(enable),
-                    read.addr.eq(word),
+                    read.addr.eq(Mux(checking, write_word, word)),
                     getattr(self, name)[lane].eq(horner.y),
                 ]
                 m.d.sync += horner.words.as_value().eq(read.data)
                 m.d.comb += [horner.x[k].eq(x) for k, x in offsets.items()]
+                with m.If(lane_asked.o == lane):
+                    m.d.comb += row.eq(horner.words.as_value())
+            answers.append(answer(
+                m, self.load, section,
+                [row.word_select(k, cfg.flt_bits) for k in range(LANES)], since=3))
+        m.d.comb += self.load.back.eq(joined(*answers))
 
         m.submodules.valid_end = valid_end = Delay(1, _READ_LATENCY + self._horner.latency)
         m.submodules.slot_end = slot_end = Delay(slot.shape(), valid_end.latency)

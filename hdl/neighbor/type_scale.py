@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from nvnmd.hdl.arith.flt import FltLayout, from_word
 from nvnmd.hdl.arith.mul import FltMul
 from nvnmd.hdl.arith.mul_bank import FltMulBank
-from nvnmd.hdl.fitting.last import connect_load
 from nvnmd.hdl.layouts import slot_bits
 from nvnmd.hdl.params import AcceleratorConfig
 from nvnmd.hdl.pipeline.delay import Delay
 from nvnmd.hdl.pipeline.lane_memory import LaneMemory, log2
 from nvnmd.hdl.pipeline.loadbus import LANE_BITS, LANES, LoadBus, Section
 from nvnmd.hdl.pipeline.memories import make_memory
+from nvnmd.hdl.pipeline.owners import answer, asked, connect_load
 
 
 class InverseStd(wiring.Component):
@@ -23,11 +23,12 @@ class InverseStd(wiring.Component):
 
     Operands are taken in the cycle of `valid_i`, at most once per `cfg.fold` cycles; both products
     stand in the cycle of `valid_o`, `latency` cycles later. ``ceil(2/fold)`` multipliers, a memory
-    of two words per type (`Section.INV_STD`).
+    of two words per type (`Section.INV_STD`); `second` says that this is its second copy.
     """
 
-    def __init__(self, cfg: AcceleratorConfig) -> None:
+    def __init__(self, cfg: AcceleratorConfig, *, second: bool = False) -> None:
         self.cfg = cfg
+        self._second = second
         self._bank = FltMulBank(cfg, 2)
         pair = data.ArrayLayout(FltLayout(cfg), 2)
         super().__init__(
@@ -52,6 +53,7 @@ class InverseStd(wiring.Component):
         m.submodules.words = words = make_memory(2 * cfg.flt_bits, 1 << cfg.type_bits)
         write, read = words.write_port(), words.read_port()
         listed = self.load.valid & (self.load.section == Section.INV_STD)
+        checking = asked(self.load, Section.INV_STD, self._second)
         m.d.comb += [
             write.en.eq(listed & (self.load.index < cfg.ntypes)),
             write.addr.eq(self.load.index),
@@ -59,8 +61,12 @@ class InverseStd(wiring.Component):
                 Cat(self.load.data.word_select(k, LANE_BITS)[: cfg.flt_bits] for k in range(2))
             ),
             read.en.eq(1),
-            read.addr.eq(self.ctype),
+            read.addr.eq(Mux(checking, self.load.index, self.ctype)),
         ]
+        m.d.comb += self.load.back.eq(answer(
+            m, self.load, Section.INV_STD,
+            [read.data.word_select(k, cfg.flt_bits) for k in range(2)], since=1,
+            second=self._second))
         m.submodules.bank = bank = self._bank
         waiting = Signal(self.a.shape())
         started = Signal()
@@ -120,7 +126,7 @@ class TypeGain(wiring.Component):
             cfg.ntypes * cfg.ntypes * cfg.m1, cfg.flt_bits, write_lanes=LANES,
             read_lanes=cfg.lanes,
         )
-        connect_load(m, self.load, Section.TYPE_GAIN, gains)
+        m.d.comb += self.load.back.eq(connect_load(m, self.load, Section.TYPE_GAIN, gains))
         kind = log2(cfg.ntypes)
         m.d.comb += gains.r_index.eq(
             Cat(self.slot_i[: log2(cfg.fold)], self.ntype[:kind], self.ctype[:kind])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Shape, ShapeLike, Signal
+from amaranth.hdl import Module, Mux, Shape, ShapeLike, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -30,6 +30,9 @@ class LaneMemory(wiring.Component):
 
     Latency: ``r_data`` one cycle after ``r_index``. Throughput: a write and a read per cycle. A
     group that is written in the cycle its read is asked for reads as before the write.
+
+    While `check` is high the read port serves ``w_index`` instead: ``w_back`` is that group as it
+    stands in memory, one cycle later.
     """
 
     def __init__(self, items: int, shape: ShapeLike, *, write_lanes: int, read_lanes: int) -> None:
@@ -47,6 +50,8 @@ class LaneMemory(wiring.Component):
                 "w_en": In(1),
                 "w_index": In(span(items // write_lanes)),
                 "w_data": In(data.ArrayLayout(self.word, write_lanes)),
+                "check": In(1),
+                "w_back": Out(data.ArrayLayout(self.word, write_lanes)),
                 "r_index": In(span(items // read_lanes)),
                 "r_data": Out(data.ArrayLayout(self.word, read_lanes)),
             }
@@ -64,7 +69,8 @@ class LaneMemory(wiring.Component):
         m.d.comb += [
             write.addr.eq(self.w_index >> log2(parts)),
             write.data.as_value().eq(self.w_data.as_value().replicate(parts)),
-            read.addr.eq(self.r_index >> log2(picks)),
+            read.addr.eq(Mux(self.check, self.w_index >> log2(parts),
+                             self.r_index >> log2(picks))),
             read.en.eq(1),
         ]
         if parts > 1:
@@ -72,6 +78,13 @@ class LaneMemory(wiring.Component):
         else:
             m.d.comb += write.en.eq(self.w_en)
 
+        if parts > 1:
+            part = Signal(log2(parts))
+            m.d.sync += part.eq(self.w_index[:log2(parts)])
+            m.d.comb += self.w_back.as_value().eq(read.data.as_value().word_select(
+                part, self.write_lanes * self.word.width))
+        else:
+            m.d.comb += self.w_back.as_value().eq(read.data.as_value())
         bits = self.read_lanes * self.word.width
         if picks > 1:
             pick = Signal(log2(picks))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import enum
 
 from amaranth.lib import wiring
-from amaranth.lib.wiring import Out
+from amaranth.lib.wiring import In, Out
 
 LANES = 4
 LANE_BITS = 32
@@ -62,14 +62,29 @@ class Section(enum.IntEnum):
 
 
 class LoadBus(wiring.Signature):
-    """One beat of the model being loaded, from the loader (Out) to every memory owner (In)."""
+    """One beat of the model being loaded, from the loader (Out) to every memory owner (In).
+
+    Attributes
+    ----------
+    valid : Out
+        Write the beat.
+    check, second : Out
+        Read it back instead, the second copy where there are two; see `nvnmd.hdl.pipeline.owners`.
+    section, index, data : Out
+        Place and words.
+    back : In
+        The words that are read back.
+    """
 
     def __init__(self) -> None:
         super().__init__(
             {
                 "valid": Out(1),
+                "check": Out(1),
+                "second": Out(1),
                 "section": Out(8),
                 "index": Out(24),
                 "data": Out(LANES * LANE_BITS),
+                "back": In(LANES * LANE_BITS),
             }
         )

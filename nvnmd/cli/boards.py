@@ -255,8 +255,8 @@ def run_upload(args: argparse.Namespace) -> int:
     with connect(where, baud=board.baud or BAUD) as opened:
         with counted("loading the model, beats of its image") as tell:
             opened.load(model, tell)
-        facts = opened.status()
-        log(f"{opened.session.transport.name}: holds {path}, check {facts.check:08x} of its image, "
-            f"{opened.session.counters.sent} bytes sent, "
+        found = opened.digest()
+        log(f"{opened.session.transport.name}: holds {path}; memories read back, {found}, as in "
+            f"the image; {opened.session.counters.sent} bytes sent, "
             f"{opened.session.counters.repeated} requests repeated")
     return 0

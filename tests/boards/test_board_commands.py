@@ -19,11 +19,11 @@ from support.board_cases import SMALL, BoardProcess, board_file, crystal, potent
 from support.sized_models import sized_model
 
 from nvnmd.boards import upload
+from nvnmd.boards.application import ATOMS_HEAD
 from nvnmd.boards.build import build
 from nvnmd.boards.catalog import NAMES, all_boards, find_board
 from nvnmd.boards.ecp5 import critical_path, read_report
 from nvnmd.boards.fit import DEEPMD_MODELS, Need, check_fit, link_words, need_of
-from nvnmd.boards.gateware import ATOMS_HEAD
 from nvnmd.cli import boards as commands
 from nvnmd.cli.main import main
 from nvnmd.errors import InputError, NvnmdError

@@ -22,7 +22,7 @@ from support.golden_checks import assert_same_bits
 from support.rtl_cases import small_model
 
 import nvnmd
-from nvnmd.boards.gateware import ATOMS_HEAD
+from nvnmd.boards.application import ATOMS_HEAD
 from nvnmd.boards.link.frames import Fault, Kind
 from nvnmd.boards.link.session import BoardFaultError, Session, words_of
 from nvnmd.boards.link.transport import LinkError, SerialTransport
