@@ -112,7 +112,7 @@ class AcceleratorApp(wiring.Component):
         part = Signal(range(LANES))  # of a derivative
         quiet = Signal(range(patience(cfg) + 1))
         fault, wait = Signal(8), Signal(8)
-        verify = Signal()
+        verify, took = Signal(), Signal(32)
         place = Signal(16)
         m.d.sync += [cycles.eq(cycles + 1), app.done.eq(0), app.write_en.eq(0)]
         m.d.comb += [app.read_addr.eq(cursor), self.beat.eq(beat), self.verify.eq(verify)]
@@ -122,6 +122,9 @@ class AcceleratorApp(wiring.Component):
 
         def finish(kind: object, length: object) -> list:
             return [app.done.eq(1), app.reply.eq(kind), app.length.eq(length)]
+
+        with m.If(verify & ~self.verified):
+            m.d.sync += took.eq(cycles - begun)
 
         with m.FSM() as fsm:
             with m.State("idle"):
@@ -197,12 +200,12 @@ class AcceleratorApp(wiring.Component):
             with m.State("digest"):
                 m.d.sync += [verify.eq(1), wait.eq(wait + 1)]
                 with m.If(verify & self.verified):
-                    m.d.sync += [begun.eq(cycles - begun), verify.eq(0), wait.eq(0)]
+                    m.d.sync += [verify.eq(0), wait.eq(0)]
                     m.next = "digest words"
                 with m.Elif((cycles - begun)[digest_patience(cfg)]):
                     m.d.sync += [fault.eq(Fault.STUCK), wait.eq(0)]
                     m.next = "fault reset"
-                with m.Elif(wait == 255):
+                with m.Elif(wait == 63):
                     # not there yet: the host asks again, so that no reply takes long
                     m.d.sync += [*write(0, cycles - begun), *finish(Kind.DIGEST, 1)]
                     m.next = "idle"
@@ -219,7 +222,7 @@ class AcceleratorApp(wiring.Component):
                         with m.Case(1):
                             m.d.sync += write(1, self.digest_copies)
                         with m.Default():
-                            m.d.sync += write(2, begun)
+                            m.d.sync += write(2, took)
                     with m.If(wait == 3):
                         m.d.sync += finish(Kind.DIGEST, 3)
                         m.next = "idle"

@@ -82,7 +82,7 @@ class LinkedAccelerator(wiring.Component):
             core.m_axis_energy_tready.eq(app.energy_ready),
             app.deriv.eq(core.m_axis_deriv_tdata), app.deriv_valid.eq(core.m_axis_deriv_tvalid),
             core.m_axis_deriv_tready.eq(app.deriv_ready),
-            app.status.eq(core.status), self.busy.eq(endpoint.busy),
+            app.status.eq(core.status), self.busy.eq(endpoint.busy | app.verify),
             core.verify.eq(app.verify), app.verified.eq(core.verified),
             app.digest.eq(core.digest), app.digest_copies.eq(core.digest_copies),
         ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from nvnmd.hdl.core import STATUS_BITS
 from nvnmd.hdl.host.image import MAGIC, fingerprint, load_map, section_beats
+from nvnmd.hdl.host.loader import digest_cycles
 from nvnmd.hdl.params import AcceleratorConfig
 from nvnmd.hdl.pipeline.loadbus import Section
 
@@ -58,6 +59,13 @@ The first five and `too_near` stay set until reset; a set `overflow`, `bad_type`
 means that results since are not to be trusted. `too_near`: a neighbour had a u below 2^-e, with
 e of PARAMS: below that the tables do not follow their functions, and its forces mean nothing.
 
+## verify, verified, digest, digest_copies: the model read back
+While `verify` is high, `status` does not have `busy`, and no packet comes, the payload is read back
+from the memories, through the ports that evaluation reads them by; neighbours wait meanwhile. After
+{digest} cycles `verified` is high until `verify` is low. `digest` is the CRC-32 of what was read:
+that of the header, if the memories hold the packet. For `digest_copies`, words that are kept twice
+were read from their second place. Leave `verify` low if you do not need it.
+
 ## Files
 `stimulus_nbr.hex`, `expected_deriv.hex`: a beat a line, first digit the `tlast` bit, then 32
 hexadecimal digits of data; `expected_energy.hex`: a word a line.
@@ -109,5 +117,6 @@ def describe_streams(cfg: AcceleratorConfig) -> str:
         order="neighbour types ascending" if cfg.version == 0 else "in any order",
         limit="per type at most" if cfg.version == 0 else "at most",
         status_bits=len(STATUS_BITS),
+        digest=digest_cycles(cfg),
         status="\n".join(f"* bit {i}: {name}" for i, name in enumerate(STATUS_BITS)),
     )

@@ -191,6 +191,9 @@ class Session:
         pending.sent = time.monotonic()
         pending.wait = min(self.patience, (3 * self._usual + 0.001) * 2.0 ** min(pending.tries - 1,
                                                                                  20))
+        if pending.frame.kind == Kind.DIGEST:
+            # asked again and again while the board is at work: no measure of other replies
+            pending.wait = self.patience
         pending.due = pending.sent + pending.wait + length * self.byte_time
         # bytes that come put a repetition off, but not for ever: they may be nothing but noise
         pending.latest = pending.due + 20 * pending.wait
@@ -233,7 +236,7 @@ class Session:
                        and frame.sequence == asked.sequence and kind in (asked.kind, Kind.ERROR))
             if answers and asked.sequence not in replies:
                 self.counters.replies += 1
-                if pending.tries == 1:
+                if pending.tries == 1 and asked.kind != Kind.DIGEST:
                     self._usual += 0.1 * (time.monotonic() - pending.sent - self._usual)
                 if kind == Kind.ERROR:
                     raise _fault(self.transport.name, words)

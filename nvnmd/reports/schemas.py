@@ -173,6 +173,7 @@ SCHEMAS: dict[str, Schema] = {
                            "manifest.json"},
             "fingerprint": text("of the parameters, as a board tells it"),
             "cycles_per_atom": whole("with every slot taken"),
+            "digest_cycles": whole("cycles in which the memories of the model are read back"),
             "clock_asked": number("MHz, of an FPGA"),
             "clock_achieved": number("MHz, where it was placed and routed"),
             "critical_path": text("slowest way from register to register, likewise"),

@@ -190,7 +190,7 @@ def test_a_board_that_was_built_runs_and_takes_models(model, system, tmp_path, c
         where = process.stdout.readline().strip()
         assert re.fullmatch(r"127\.0\.0\.1:\d+", where)
         assert main(["upload", "--model", str(model), "--serial", where]) == 0
-        assert f"{where}: holds {model}, check " in capsys.readouterr().out
+        assert f"{where}: holds {model}; memories read back, digest " in capsys.readouterr().out
         # loaded already: no byte of the image is sent again
         assert main(["upload", "--model", str(model), "--serial", where]) == 0
         sent = int(re.search(r"(\d+) bytes sent", capsys.readouterr().out)[1])

@@ -18,7 +18,7 @@ from nvnmd.reports.schemas import schema
 # jschon 0.11.1 uses what rfc3986 2.0 calls old
 pytestmark = pytest.mark.filterwarnings("ignore:Please use rfc3986:DeprecationWarning")
 ROUTED = {"clock_asked", "clock_achieved", "critical_path", "seed", "used", "available"}
-MODEL = {"model_digest", "parameters", "fingerprint", "cycles_per_atom"}
+MODEL = {"model_digest", "parameters", "fingerprint", "cycles_per_atom", "digest_cycles"}
 
 
 @pytest.fixture(scope="module")

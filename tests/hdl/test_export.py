@@ -87,7 +87,8 @@ def test_streams_name_every_section_and_port(exported):
     manifest = json.loads((done.directory / "manifest.json").read_text())
     for entry in manifest["memory_map"]:
         assert f"| {entry['section']} | {entry['first_beat']} | {entry['beats']} |" in text
-    for port in ("s_axis_load", "s_axis_nbr", "m_axis_energy", "m_axis_deriv", "status"):
+    for port in ("s_axis_load", "s_axis_nbr", "m_axis_energy", "m_axis_deriv", "status", "verify",
+                 "verified", "digest", "digest_copies"):
         assert port in text
         assert port in verilog
 
