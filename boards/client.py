@@ -228,7 +228,7 @@ class Board:
         LinkError
             There is no model, or the memories do not hold what was loaded: the board forgets it.
         """
-        words, pause = words_of(self.session.request(Kind.DIGEST)), 1e-3
+        words, pause = words_of(self.session.request(Kind.DIGEST)), 5e-3
         # one word: not there yet; how long it may take is the board's affair, which gives up itself
         while len(words) == 1:
             time.sleep(pause)

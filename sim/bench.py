@@ -78,6 +78,7 @@ class Bench:
         dut = self.dut
         dut.m_axis_energy_tready.value = 0
         dut.m_axis_deriv_tready.value = 0
+        dut.verify.value = 0
         Clock(dut.aclk, 10, unit="ns").start(start_high=False)
         cocotb.start_soon(self._count())
         await self.reset()

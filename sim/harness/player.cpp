@@ -100,7 +100,9 @@ public:
           energy_(top.m_axis_energy_tdata, top.m_axis_energy_tuser, top.m_axis_energy_tvalid,
                   top.m_axis_energy_tready),
           deriv_(top.m_axis_deriv_tdata, top.m_axis_deriv_tlast, top.m_axis_deriv_tvalid,
-                 top.m_axis_deriv_tready) {}
+                 top.m_axis_deriv_tready) {
+        top.verify = 0;
+    }
 
     nvnmd::Clock<Top>& clock() { return clock_; }
 

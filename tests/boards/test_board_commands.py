@@ -194,7 +194,8 @@ def test_a_board_that_was_built_runs_and_takes_models(model, system, tmp_path, c
         # loaded already: no byte of the image is sent again
         assert main(["upload", "--model", str(model), "--serial", where]) == 0
         sent = int(re.search(r"(\d+) bytes sent", capsys.readouterr().out)[1])
-        assert sent < 200
+        # but for the requests of the digest, so many as the simulation is slow
+        assert sent < 2_000
         assert main(["test", "-m", str(model), "-s", str(system), "--backend", "board",
                      "--board", where, "--json"]) == 0
         errors = json.loads(capsys.readouterr().out)["average"]

@@ -23,7 +23,7 @@ from support.rtl_cases import small_model
 
 import nvnmd
 from nvnmd.boards.application import ATOMS_HEAD
-from nvnmd.boards.link.frames import Fault, Kind
+from nvnmd.boards.link.frames import PROTOCOL, Fault, Kind
 from nvnmd.boards.link.session import BoardFaultError, Session, words_of
 from nvnmd.boards.link.transport import LinkError, SerialTransport
 from nvnmd.errors import InputError, NvnmdError
@@ -114,7 +114,7 @@ def test_over_a_terminal(process):
         own = board.status
         with pytest.raises(LinkError, match=r"is held by 127\.0\.0\.1:\d+"):
             Session(SerialTransport(process.terminal))
-        assert own().protocol == 1
+        assert own().protocol == PROTOCOL
 
 
 def test_a_second_client_is_refused_by_name(process):
@@ -135,13 +135,14 @@ def test_requests_that_cannot_be_carried_out(process):
     # a header that is no header: refused as a load, and no model is there
     assert words_of(session.request(Kind.LOAD, words(0, 1, 2, 3, 4)))[0] == 1
     assert fault_of(session, Kind.ATOMS, words(1, 1, 0, 0, 0, 1 << 24)) == Fault.NO_MODEL
+    assert fault_of(session, Kind.DIGEST, b"") == Fault.NO_MODEL
     for length in range(0, 12):
         if length < 5 or (length - 1) % 4:
             assert fault_of(session, Kind.LOAD, bytes(4 * length)) == Fault.LENGTH, length
         if length < 6 or (length - 2) % 4:
             assert fault_of(session, Kind.ATOMS, bytes(4 * length)) == Fault.LENGTH, length
     assert fault_of(session, Kind.LOAD, words(7) + beat) == Fault.ORDER
-    for kind in (0, 6, 0x55, 0x7E, 0x7F):
+    for kind in (0, 9, 0x55, 0x7E, 0x7F):
         assert fault_of(session, kind, b"") == Fault.KIND
     session.close()
     frame = crystal(2)
