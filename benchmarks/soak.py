@@ -37,6 +37,7 @@ from nvnmd.hdl.budget import count_budget, total
 from nvnmd.hdl.params import AcceleratorConfig
 from nvnmd.hdl.presets import PRESETS, Preset
 from nvnmd.hdl.verify.stimulus import expected_words
+from nvnmd.hdl.verilog import generate_verilog
 from nvnmd.inputs.config import (
     DescriptorConfig,
     FittingConfig,
@@ -213,14 +214,14 @@ def admits(chosen: Preset, cfg: AcceleratorConfig) -> bool:
 
 @dataclass
 class Cell:
-    """What is kept of a cell of the matrix."""
+    """What is kept of a cell of the matrix, of one Verilog, model and data."""
 
     file: Path
     found: dict[str, Any]
 
     @classmethod
     def of(cls, file: Path, made_of: str) -> Cell:
-        """What was kept, if it was of the same accelerator and model; else a new one."""
+        """What was kept, if it was made of the same; else a new one."""
         digest = hashlib.sha256(made_of.encode()).hexdigest()[:16]
         if file.exists():
             found = json.loads(file.read_text(encoding="utf-8"))
@@ -294,7 +295,7 @@ def main() -> int:
                     rows.append((name, "is not admitted"))
                     continue
                 cell = Cell.of(options.folder / f"{chosen}_v{version}_{system}.json",
-                               f"{cfg!r} {model.digest} {given}")
+                               f"{generate_verilog(cfg)} {model.digest} {given}")
                 soak(name, model, cfg, frames_of(case, systems if given else None), cell,
                      options.atoms, options.batch)
                 found = cell.found
