@@ -31,6 +31,7 @@ from amaranth.lib.wiring import In, Out
 
 from nvnmd.atomic_file import atomic_write
 from nvnmd.boards.ecp5 import critical_path, run_tool
+from nvnmd.errors import NvnmdError
 from nvnmd.external_tools import Tool, find_tools
 from nvnmd.hdl.arith.add import FltAdd
 from nvnmd.hdl.arith.dot import FltDot
@@ -270,4 +271,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except NvnmdError as error:
+        sys.exit(f"unit_clock.py: {error}")
