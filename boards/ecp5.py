@@ -205,9 +205,8 @@ def route(design: wiring.Component, board: BoardType, clock: float, folder: Path
     asked = top.clock / 1e6
     run_tool(tools["nextpnr-ecp5"],
          [device, "--package", package, "--speed", speed, "--json", "top.json", "--lpf", "top.lpf",
-          "--freq", f"{asked:g}", "--seed", str(seed), "--router", "router2", "--report",
-          "timing.json", "--textcfg", "top.config", "--log", "nextpnr.log"],
-         folder, "nextpnr.log", "top.config")
+          "--freq", f"{asked:g}", "--seed", str(seed), "--report", "timing.json", "--textcfg",
+          "top.config", "--log", "nextpnr.log"], folder, "nextpnr.log", "top.config")
     achieved, path, used, available = read_report(folder / "timing.json", asked)
     say(tools["ecppack"].line)
     run_tool(tools["ecppack"], ["--compress", "--input", "top.config", "--bit", "top.bit"], folder,
