@@ -35,7 +35,7 @@ from nvnmd.data.systems import find_systems, load_systems
 from nvnmd.deepmd.tables import tables_of_weights
 from nvnmd.hdl.budget import count_budget, total
 from nvnmd.hdl.params import AcceleratorConfig
-from nvnmd.hdl.presets import PRESETS, Preset
+from nvnmd.hdl.presets import PRESETS
 from nvnmd.hdl.verify.stimulus import expected_words
 from nvnmd.hdl.verilog import generate_verilog
 from nvnmd.inputs.config import (
@@ -205,13 +205,6 @@ def batches(model: Model, frames: Iterator[Frame], skip: int, size: int) -> Iter
         waiting = [Atoms(*(field[size:] for field in fields))]
 
 
-def admits(chosen: Preset, cfg: AcceleratorConfig) -> bool:
-    """Whether the part has the multipliers and memory blocks."""
-    counted, part = total(count_budget(cfg)), chosen.family
-    return (counted.multiplier_blocks(part) <= part.multipliers
-            and counted.memory_blocks(part) <= part.memories)
-
-
 @dataclass
 class Cell:
     """What is kept of a cell of the matrix, of one Verilog, model and data."""
@@ -291,7 +284,7 @@ def main() -> int:
                 model = model_of(settings(case, chosen, version), systems)
                 cfg = PRESETS[chosen].config(model)
                 name = f"{chosen}, version {version}, {system}"
-                if not admits(PRESETS[chosen], cfg):
+                if not total(count_budget(cfg)).fits(PRESETS[chosen].family):
                     rows.append((name, "is not admitted"))
                     continue
                 cell = Cell.of(options.folder / f"{chosen}_v{version}_{system}.json",

@@ -103,10 +103,9 @@ class AcceleratorApp(wiring.Component):
         lane = Signal(range(LANES + 1))
         beat = Signal(BEAT)
         at = Signal(32)  # next beat of the image
-        first = Signal(32)
         check = Signal(32)  # of the image that is loaded
         cycles = Signal(32)
-        begun = Signal(32)
+        begun, elapsed = Signal(32), Signal(32)  # of the request
         atoms, neighbors = Signal(14), Signal(14)
         energies, derivs = Signal(14), Signal(14)
         part = Signal(range(LANES))  # of a derivative
@@ -123,8 +122,17 @@ class AcceleratorApp(wiring.Component):
         def finish(kind: object, length: object) -> list:
             return [app.done.eq(1), app.reply.eq(kind), app.length.eq(length)]
 
+        def gather(then: str) -> None:
+            # a word of the request a cycle, until the beat is whole
+            m.d.sync += [beat.eq(Cat(beat[LANE_BITS:], app.read_data)), lane.eq(lane + 1)]
+            with m.If(lane == LANES - 1):
+                m.next = then
+            with m.Else():
+                m.d.sync += cursor.eq(cursor + 1)
+
+        m.d.comb += elapsed.eq(cycles - begun)
         with m.If(verify & ~self.verified):
-            m.d.sync += took.eq(cycles - begun)
+            m.d.sync += took.eq(elapsed)
 
         with m.FSM() as fsm:
             with m.State("idle"):
@@ -202,12 +210,12 @@ class AcceleratorApp(wiring.Component):
                 with m.If(verify & self.verified):
                     m.d.sync += [verify.eq(0), wait.eq(0)]
                     m.next = "digest words"
-                with m.Elif((cycles - begun)[digest_patience(cfg)]):
+                with m.Elif(elapsed[digest_patience(cfg)]):
                     m.d.sync += [fault.eq(Fault.STUCK), wait.eq(0)]
                     m.next = "fault reset"
                 with m.Elif(wait == 63):
                     # not there yet: the host asks again, so that no reply takes long
-                    m.d.sync += [*write(0, cycles - begun), *finish(Kind.DIGEST, 1)]
+                    m.d.sync += [*write(0, elapsed), *finish(Kind.DIGEST, 1)]
                     m.next = "idle"
             with m.State("digest words"):
                 # both stay as they are until another digest
@@ -228,7 +236,7 @@ class AcceleratorApp(wiring.Component):
                         m.next = "idle"
 
             with m.State("load begin"):
-                m.d.sync += [first.eq(app.read_data), cursor.eq(cursor + 1)]
+                m.d.sync += cursor.eq(cursor + 1)
                 with m.If(app.read_data == 0):
                     m.d.sync += at.eq(0)
                     m.next = "load reset"
@@ -244,11 +252,7 @@ class AcceleratorApp(wiring.Component):
                     m.d.sync += [wait.eq(0), cursor.eq(2)]
                     m.next = "load words"
             with m.State("load words"):
-                m.d.sync += [beat.eq(Cat(beat[LANE_BITS:], app.read_data)), lane.eq(lane + 1)]
-                with m.If(lane == LANES - 1):
-                    m.next = "load beat"
-                with m.Else():
-                    m.d.sync += cursor.eq(cursor + 1)
+                gather("load beat")
             with m.State("load beat"):
                 m.d.comb += [self.load_valid.eq(1), self.beat_last.eq(at == total - 1)]
                 m.d.sync += quiet.eq(quiet + 1)
@@ -293,11 +297,7 @@ class AcceleratorApp(wiring.Component):
                     m.d.sync += lane.eq(0)
                     m.next = "atoms words"
             with m.State("atoms words"):
-                m.d.sync += [beat.eq(Cat(beat[LANE_BITS:], app.read_data)), lane.eq(lane + 1)]
-                with m.If(lane == LANES - 1):
-                    m.next = "atoms beat"
-                with m.Else():
-                    m.d.sync += cursor.eq(cursor + 1)
+                gather("atoms beat")
             with m.State("atoms beat"):
                 m.d.comb += [self.nbr_valid.eq(1),
                              self.beat_last.eq(beat[LANE_BITS * (LANES - 1) + LAST_BIT])]
@@ -330,7 +330,7 @@ class AcceleratorApp(wiring.Component):
                 with m.Elif(wait == 64):
                     m.d.sync += write(0, self.status)
                 with m.Elif(wait == 65):
-                    m.d.sync += write(1, cycles - begun)
+                    m.d.sync += write(1, elapsed)
                 with m.Elif(wait == 66):
                     m.d.sync += finish(Kind.ATOMS, ATOMS_HEAD + atoms + (neighbors << 2))
                     m.next = "idle"

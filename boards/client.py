@@ -179,7 +179,7 @@ class Board:
         return BoardFacts.of(words_of(self.session.request(Kind.STATUS)),
                              self.session.transport.name)
 
-    def load(self, model: Model | Potential, tell: Callable[[int, int], None] = _silent) -> None:
+    def load(self, model: Model | Potential, tell: Callable[[int, int], None] = _silent) -> Digest:
         """Load a model, unless the board has it already, and have its memories read back.
 
         Parameters
@@ -188,6 +188,11 @@ class Board:
             A frozen one.
         tell : callable
             Told after each part of the image how many beats the board has, and of how many.
+
+        Returns
+        -------
+        Digest
+            What was read back: the image's check, twice.
 
         Raises
         ------
@@ -208,7 +213,8 @@ class Board:
         self._facts = BoardFacts.of(self._session.facts, name)
         image = build_image(network, self._as_built(cfg, name))
         check = zlib.crc32(image[1:].astype("<u4").tobytes())
-        if self.status().check != check or not self._still_there(check):
+        found = self._still_there(check) if self.status().check == check else None
+        if found is None:
             self._send_image(image, tell)
             held = self.status().check
             if held != check:
@@ -219,6 +225,7 @@ class Board:
                 raise LinkError(f"{name}: the memories read back with the {found}, expected "
                                 f"{check:08x}")
         self._model = network
+        return found
 
     def digest(self) -> Digest:
         """Have the board read the memories of the model back, through the ports of evaluation.
@@ -239,14 +246,15 @@ class Board:
                             "expected 3")
         return Digest((words[0], words[1]), words[2])
 
-    def _still_there(self, check: int) -> bool:
-        """Whether an image that was loaded earlier stands in the memories, word by word."""
+    def _still_there(self, check: int) -> Digest | None:
+        """The digest, if an image that was loaded earlier stands in the memories, word by word."""
         try:
-            return self.digest().digests == (check, check)
+            found = self.digest()
         except BoardFaultError as error:
             if error.fault != Fault.MEMORY:
                 raise
-            return False
+            return None
+        return found if found.digests == (check, check) else None
 
     def _as_built(self, cfg: AcceleratorConfig, name: str) -> AcceleratorConfig:
         """The configuration with weights kept once or twice, as the board's accelerator has them.

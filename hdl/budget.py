@@ -103,6 +103,11 @@ class Budget:
         """Memory blocks on a family."""
         return sum(n * family.memory_blocks(*s) for s, n in self.memories.items())
 
+    def fits(self, part: Family) -> bool:
+        """Whether a family's part has as many blocks of either kind."""
+        return (self.multiplier_blocks(part) <= part.multipliers
+                and self.memory_blocks(part) <= part.memories)
+
 
 def count_budget(cfg: AcceleratorConfig) -> dict[str, Budget]:
     """Count the units of a configuration; what lies between them is wires.

@@ -74,17 +74,18 @@ class LaneMemory(wiring.Component):
             read.en.eq(1),
         ]
         if parts > 1:
-            m.d.comb += write.en.eq(self.w_en << self.w_index[:log2(parts)])
-        else:
-            m.d.comb += write.en.eq(self.w_en)
-
-        if parts > 1:
             part = Signal(log2(parts))
             m.d.sync += part.eq(self.w_index[:log2(parts)])
-            m.d.comb += self.w_back.as_value().eq(read.data.as_value().word_select(
-                part, self.write_lanes * self.word.width))
+            m.d.comb += [
+                write.en.eq(self.w_en << self.w_index[:log2(parts)]),
+                self.w_back.as_value().eq(read.data.as_value().word_select(
+                    part, self.write_lanes * self.word.width)),
+            ]
         else:
-            m.d.comb += self.w_back.as_value().eq(read.data.as_value())
+            m.d.comb += [
+                write.en.eq(self.w_en),
+                self.w_back.as_value().eq(read.data.as_value()),
+            ]
         bits = self.read_lanes * self.word.width
         if picks > 1:
             pick = Signal(log2(picks))

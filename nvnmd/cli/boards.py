@@ -254,8 +254,7 @@ def run_upload(args: argparse.Namespace) -> int:
         return 0
     with connect(where, baud=board.baud or BAUD) as opened:
         with counted("loading the model, beats of its image") as tell:
-            opened.load(model, tell)
-        found = opened.digest()
+            found = opened.load(model, tell)
         log(f"{opened.session.transport.name}: holds {path}; memories read back, {found}, as in "
             f"the image; {opened.session.counters.sent} bytes sent, "
             f"{opened.session.counters.repeated} requests repeated")

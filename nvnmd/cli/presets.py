@@ -47,7 +47,7 @@ def show_presets(args: argparse.Namespace) -> int:
                 "part": part.part, "multiplier": part.multiplier, "multipliers": used[0],
                 "multipliers_of_part": part.multipliers, "memory": part.memory,
                 "memories": used[1], "memories_of_part": part.memories,
-                "holds": used[0] <= part.multipliers and used[1] <= part.memories,
+                "holds": counted.fits(part),
             })
             bar.tick()
     if args.json:

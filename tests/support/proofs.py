@@ -149,10 +149,8 @@ class _Proof(Elaboratable):
                      _delay(m, value, self.latency - self.subject.enters[number])
                      for name, value in ports.items()}
         if self.planted:
-            name, bit = self.subject.fault
-            register = _register(self.fragment, name)
-            self.fragment.add_statements("sync", register[bit].eq(0))
-        known = SimpleNamespace(**then, keep=partial(_keep, m))
+            plant(self.fragment, self.subject.fault)
+        known = SimpleNamespace(**then, keep=partial(keep, m))
         given, holds = self.subject.claim(known, self.unit)
         cycle = Signal(range(self.last + 1))
         with m.If(cycle < self.last):
@@ -166,20 +164,32 @@ class _Proof(Elaboratable):
         return m
 
 
-def _keep(m: Module, value: Value) -> Signal:
+def keep(m: Module, value: Value) -> Signal:
     """A value by a name: written out wherever it is used, it may become a very large expression."""
     kept = Signal(value.shape())
     m.d.comb += kept.eq(value)
     return kept
 
 
-def _register(fragment: Fragment, name: str) -> Signal:
-    """A register of a unit, by its name."""
-    found = [signal for statement in fragment.statements["sync"]
-             for signal in statement._lhs_signals() if signal.name == name]
-    if not found:
-        raise LookupError(f"the unit has no register {name}")
-    return found[0]
+def find_signal(fragment: Fragment, name: str) -> tuple[Fragment, str, Signal]:
+    """A register, or a signal between registers, wherever it is: its part, its domain, itself."""
+    waiting = [fragment]
+    while waiting:
+        here = waiting.pop()
+        for domain in ("sync", "comb"):
+            for statement in here.statements.get(domain, ()):
+                for signal in statement._lhs_signals():
+                    if signal.name == name:
+                        return here, domain, signal
+        waiting.extend(part for part, *_ in here.subfragments)
+    raise LookupError(f"the unit has no signal {name}")
+
+
+def plant(fragment: Fragment, fault: tuple[str, int]) -> None:
+    """Let a bit of a signal, by its name, be 0."""
+    name, bit = fault
+    part, domain, signal = find_signal(fragment, name)
+    part.add_statements(domain, signal[bit].eq(0))
 
 
 def prove(subject: Subject, folder: Path, *, planted: bool = False) -> Verdict:

@@ -18,7 +18,7 @@ from typing import Any
 from amaranth.back import rtlil
 from amaranth.hdl import Assert, Assume, Elaboratable, Fragment, Module, Signal, Value
 from amaranth.lib import wiring
-from support.proofs import Verdict, check_model
+from support.proofs import Verdict, check_model, find_signal, keep, plant
 
 
 @dataclass
@@ -59,13 +59,11 @@ class World:
 
     def inside(self, name: str) -> Any:
         """A register of the component, for what a step of induction must know."""
-        return _find(self.fragment, name)[2]
+        return find_signal(self.fragment, name)[2]
 
     def named(self, value: Any) -> Signal:
         """A value by a name, where it is used often."""
-        kept = Signal(Value.cast(value).shape())
-        self.m.d.comb += kept.eq(value)
-        return kept
+        return keep(self.m, Value.cast(value))
 
 
 @dataclass(frozen=True)
@@ -99,29 +97,13 @@ class _Surrounded(Elaboratable):
         unit = stream.unit()
         fragment = Fragment.get(unit, None)
         if planted:
-            name, bit = stream.fault
-            part, domain, signal = _find(fragment, name)
-            part.add_statements(domain, signal[bit].eq(0))
+            plant(fragment, stream.fault)
         self.m.submodules.unit = fragment
         self.world = World(self.m, fragment)
         stream.world(self.world, unit)
 
     def elaborate(self, platform: object) -> Module:
         return self.m
-
-
-def _find(fragment: Fragment, name: str) -> tuple[Fragment, str, Signal]:
-    """A register, or a signal between registers, wherever it is: its part, its domain, itself."""
-    waiting = [fragment]
-    while waiting:
-        here = waiting.pop()
-        for domain in ("sync", "comb"):
-            for statement in here.statements.get(domain, ()):
-                for signal in statement._lhs_signals():
-                    if signal.name == name:
-                        return here, domain, signal
-        waiting.extend(part for part, *_ in here.subfragments)
-    raise LookupError(f"the component has no signal {name}")
 
 
 def prove_stream(stream: Stream, folder: Path, *, planted: bool = False) -> Verdict:
